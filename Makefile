@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: MIT
+# Everything is built below build/. `make help` lists the targets.
+#
+#   make SAN=asan …   the same in build/asan, with ASan and UBSan (also: ubsan, tsan, coverage)
+#   make WERROR=1 …   warnings are errors (lint and CI do it)
+#
+# A folder's sources are found by wildcard; adding a file needs no change here.
+
+VERSION := 0.1.0
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBEXECDIR ?= $(PREFIX)/libexec/sandboxfs
+MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/sandboxfs
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+INSTALL ?= install
+PKG_CONFIG ?= pkg-config
+
+SAN ?=
+WERROR ?=
+V ?=
+
+ifeq ($(filter $(SAN),asan ubsan tsan coverage),$(SAN))
+else
+$(error SAN is one of asan, ubsan, tsan, coverage, or empty)
+endif
+
+B := build$(if $(SAN),/$(SAN))
+OBJ := $(B)/obj
+GEN := build/gen
+
+# --- flags ---------------------------------------------------------------------------------
+
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+	-Wformat=2 -Wundef -Wpointer-arith
+ifneq ($(WERROR),)
+WARNINGS += -Werror
+endif
+
+SAN_FLAGS_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SAN_FLAGS_ubsan := -fsanitize=undefined -fno-sanitize-recover=undefined
+SAN_FLAGS_tsan := -fsanitize=thread
+SAN_FLAGS_coverage := --coverage -fprofile-update=atomic
+SAN_FLAGS := $(SAN_FLAGS_$(SAN))
+
+HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection
+OPTIMIZE := -O2 -g
+ifneq ($(SAN),)
+HARDEN := -fno-omit-frame-pointer
+OPTIMIZE := -O1 -g
+endif
+
+CFLAGS ?= $(OPTIMIZE)
+CPPFLAGS_ALL := -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DSANDBOXFS_VERSION='"$(VERSION)"' \
+	-I. -Iruntime -I$(GEN) -Ibuild $(CPPFLAGS)
+CFLAGS_ALL := -std=gnu11 -fPIE $(WARNINGS) $(HARDEN) $(CFLAGS)
+LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now $(LDFLAGS)
+DEPFLAGS = -MMD -MP -MF $(@:.o=.d)
+
+# pkg-config is asked once, and only by targets that compile.
+pkg = $(shell $(PKG_CONFIG) $(1) $(2))
+LIBS_DAEMON = $(call pkg,--libs,fuse3 inih jansson libcap-ng) -pthread
+LIBS_KEEPER = -pthread
+LIBS_IMAGE = $(call pkg,--libs,libcrypto)
+LIBS_UNIT = $(call pkg,--libs,cmocka)
+CFLAGS_DAEMON = $(call pkg,--cflags,fuse3 inih jansson) -pthread
+
+# The keeper is executed once for each box's start: static makes that fast. A sanitizer needs it
+# dynamic. init is always static and never instrumented: its memory is part of the box's fence.
+KEEPER_LINK := $(if $(SAN),$(LDFLAGS_ALL) $(SAN_FLAGS),-static-pie -Wl,-z,relro,-z,now $(LDFLAGS))
+INIT_LINK := -static-pie -Wl,-z,relro,-z,now $(LDFLAGS)
+
+# --- sources -------------------------------------------------------------------------------
+
+BASE_SRC := $(sort $(wildcard runtime/base/*.c)) runtime/protocol.c
+KEEPER_SRC := $(sort $(wildcard runtime/keeper/*.c))
+INIT_SRC := $(sort $(wildcard runtime/init/*.c))
+IMAGE_SRC := $(sort $(wildcard runtime/image/*.c))
+DAEMON_SRC := $(sort $(wildcard sandboxfs/*.c))
+UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
+GENERATE_SRC := $(wildcard runtime/seccomp/generate.c)
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+
+objects = $(patsubst %.c,$(OBJ)/%.o,$(1))
+BASE_OBJ := $(call objects,$(BASE_SRC))
+KEEPER_OBJ := $(call objects,$(KEEPER_SRC))
+IMAGE_OBJ := $(call objects,$(IMAGE_SRC))
+DAEMON_OBJ := $(call objects,$(DAEMON_SRC))
+KEY_OBJ := $(OBJ)/runtime/image/key.o
+# init's own copies, without sanitizer.
+INIT_OBJ := $(patsubst %.c,$(OBJ)/init/%.o,$(INIT_SRC) $(BASE_SRC))
+UNIT_BIN := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_SRC))
+
+FILTER_H := $(if $(GENERATE_SRC),$(GEN)/seccomp_filter.h)
+PROGRAMS := $(B)/sandboxfs $(B)/sandbox-keeper $(B)/sandbox-init $(B)/sandbox-image
+
+Q := $(if $(V),,@)
+say = @printf '  %-8s %s\n' '$(1)' '$(2)'
+
+.PHONY: all deps run test check-unit bench fmt lint asan ubsan tsan fuzz coverage \
+	install uninstall dist clean help programs unit
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+all: programs
+
+programs: $(PROGRAMS)
+unit: $(UNIT_BIN)
+
+# --- how things are made ----------------------------------------------------------------------
+
+$(OBJ)/sandboxfs/%.o: sandboxfs/%.c | $(FILTER_H)
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(SAN_FLAGS) $(CFLAGS_DAEMON) $(DEPFLAGS) -c -o $@ $<
+
+$(OBJ)/tests/%.o: tests/%.c | $(FILTER_H)
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(SAN_FLAGS) $(CFLAGS_DAEMON) $(DEPFLAGS) -c -o $@ $<
+
+$(OBJ)/init/%.o: %.c | $(FILTER_H)
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(DEPFLAGS) -c -o $@ $<
+
+$(OBJ)/%.o: %.c | $(FILTER_H)
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(SAN_FLAGS) $(DEPFLAGS) -c -o $@ $<
+
+# The seccomp filter: built once by libseccomp from the table, kept as a header.
+$(GEN)/generate: $(GENERATE_SRC) $(wildcard runtime/seccomp/*.h)
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -std=gnu11 $(WARNINGS) -O1 -o $@ $(GENERATE_SRC) \
+		$(call pkg,--cflags --libs,libseccomp)
+
+$(GEN)/seccomp_filter.h: $(GEN)/generate
+	$(call say,GEN,$@)
+	$(Q)$(GEN)/generate >$@.tmp && mv $@.tmp $@
+
+$(B)/sandboxfs: $(DAEMON_OBJ) $(KEY_OBJ) $(BASE_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) $(SAN_FLAGS) -o $@ $^ $(LIBS_DAEMON)
+
+$(B)/sandbox-keeper: $(KEEPER_OBJ) $(BASE_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(KEEPER_LINK) -o $@ $^ $(LIBS_KEEPER)
+
+# Mode 0511: nobody but root may read it, so that the box's root never may.
+$(B)/sandbox-init: $(INIT_OBJ)
+	$(call say,LD,$@)
+	$(Q)rm -f $@ && $(CC) $(INIT_LINK) -o $@ $^ && chmod 0511 $@
+
+$(B)/sandbox-image: $(IMAGE_OBJ) $(BASE_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) $(SAN_FLAGS) -o $@ $^ $(LIBS_IMAGE)
+
+# Unit tests pull what they need out of one archive for each folder (main() stays outside).
+ARCHIVES := $(OBJ)/sandboxfs.a $(OBJ)/keeper.a $(OBJ)/image.a $(OBJ)/base.a
+$(OBJ)/sandboxfs.a: $(filter-out %/main.o,$(DAEMON_OBJ))
+$(OBJ)/keeper.a: $(filter-out %/main.o,$(KEEPER_OBJ))
+$(OBJ)/image.a: $(filter-out %/main.o,$(IMAGE_OBJ))
+$(OBJ)/base.a: $(BASE_OBJ)
+$(ARCHIVES):
+	$(call say,AR,$@)
+	@mkdir -p $(@D)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(B)/unit/%: $(OBJ)/tests/unit/%.o $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) $(SAN_FLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group \
+		$(LIBS_DAEMON) $(LIBS_IMAGE) $(LIBS_UNIT)
+.SECONDARY:
+
+-include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
+
+# --- sanitizers -------------------------------------------------------------------------------
+
+asan ubsan tsan:
+	+$(MAKE) SAN=$@ programs unit
+
+coverage:
+	+$(MAKE) SAN=coverage programs unit
+	tests/coverage
+
+# --- machine set-up, trying it, tests ---------------------------------------------------------
+
+# As root; asks for sudo itself when it is not.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+deps:
+	@tests/deps build
+
+run:
+	@tests/deps build
+	+@$(MAKE) -s --no-print-directory programs
+	@tests/first-run $(CURDIR)/$(B)
+
+test:
+	@tests/deps test
+	+@$(MAKE) -s --no-print-directory SAN=$(SAN) programs unit
+	@$(SUDO) tests/run --build $(B) $(if $(AGAIN),--again) $(TESTS)
+
+check-unit: unit
+	@tests/run --build $(B) unit
+
+bench:
+	@tests/deps test
+	+@$(MAKE) -s --no-print-directory programs
+	@$(SUDO) tests/bench/run --build $(B)
+
+FUZZ_SECONDS ?= 20
+fuzz:
+	@tests/fuzz/run $(FUZZ_SECONDS)
+
+# --- style --------------------------------------------------------------------------------------
+
+C_FILES := $(sort $(shell find sandboxfs runtime mounts tests -name '*.[ch]' 2>/dev/null))
+
+fmt:
+	clang-format -i $(C_FILES)
+
+lint:
+	+@tests/lint/run $(C_FILES)
+
+# --- installing -----------------------------------------------------------------------------------
+
+MAN1 := $(wildcard sandboxfs/man/*.1)
+MAN5 := $(wildcard sandboxfs/man/*.5)
+
+install: programs
+	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(MANDIR)/man1 \
+		$(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(DOCDIR) $(DESTDIR)$(UNITDIR)
+	$(INSTALL) -m 0755 $(B)/sandboxfs $(DESTDIR)$(BINDIR)/sandboxfs
+	$(INSTALL) -m 0755 $(B)/sandbox-keeper $(B)/sandbox-image $(DESTDIR)$(LIBEXECDIR)/
+	$(INSTALL) -m 0511 $(B)/sandbox-init $(DESTDIR)$(LIBEXECDIR)/
+	$(if $(MAN1),$(INSTALL) -m 0644 $(MAN1) $(DESTDIR)$(MANDIR)/man1/)
+	$(if $(MAN5),$(INSTALL) -m 0644 $(MAN5) $(DESTDIR)$(MANDIR)/man5/)
+	$(INSTALL) -m 0644 sandboxfs.ini $(wildcard README.md) LICENSE $(DESTDIR)$(DOCDIR)/
+	sed -e 's|@BINDIR@|$(BINDIR)|g' sandboxfs/sandboxfs@.service.in >$(DESTDIR)$(UNITDIR)/sandboxfs@.service
+	chmod 0644 $(DESTDIR)$(UNITDIR)/sandboxfs@.service
+
+uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/sandboxfs $(DESTDIR)$(UNITDIR)/sandboxfs@.service
+	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man1/,$(notdir $(MAN1)))
+	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man5/,$(notdir $(MAN5)))
+	rm -rf $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)
+
+dist:
+	@mkdir -p build
+	git archive --format=tar.gz --prefix=sandboxfs-$(VERSION)/ \
+		-o build/sandboxfs-$(VERSION).tar.gz HEAD
+	@echo build/sandboxfs-$(VERSION).tar.gz
+
+# A mount that `make run` left is ended first: its state lies in build/run.
+clean:
+	@tests/first-run --stop $(CURDIR)/build
+	rm -rf build
+
+help:
+	@echo 'make              build everything into build/'
+	@echo 'make run          install what is missing, build, mount, run a command in a first box'
+	@echo 'make test         install what is missing, build, run every test (TESTS="cmd out" for some)'
+	@echo 'make test SAN=asan   the same under ASan and UBSan'
+	@echo 'make deps         install what is missing (Debian, Ubuntu; elsewhere: print the list)'
+	@echo 'make check-unit   unit tests only, no root needed'
+	@echo 'make bench        measure, with a table at the end'
+	@echo 'make asan ubsan tsan coverage   builds in build/asan, …; coverage also runs the tests'
+	@echo 'make fuzz         fuzz the parsers for FUZZ_SECONDS (20) each'
+	@echo 'make fmt lint     format; check format, includes, clang-tidy, scripts, man pages'
+	@echo 'make install uninstall   PREFIX=/usr/local DESTDIR='
+	@echo 'make dist clean'
