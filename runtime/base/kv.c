@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/* Records and field lists. Pure functions; no I/O, no locks. */
+#include "kv.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Undoes text_add_escaped() in place; -EINVAL for a backslash that is no \ooo. */
+static int unescape(char *s)
+{
+	char *out = s;
+
+	for (; *s; s++) {
+		unsigned int v = 0;
+
+		if (*s != '\\') {
+			*out++ = *s;
+			continue;
+		}
+		for (int i = 1; i <= 3; i++) {
+			if (s[i] < '0' || s[i] > '7')
+				return -EINVAL;
+			v = v * 8 + (s[i] - '0');
+		}
+		if (v == 0 || v > 255)
+			return -EINVAL;
+		*out++ = (char)v;
+		s += 3;
+	}
+	*out = '\0';
+	return 0;
+}
+
+int record_parse(char *text, int (*fn)(void *ctx, const char *key, const char *value), void *ctx,
+		 int *line)
+{
+	char *next;
+
+	*line = 0;
+	for (char *p = text; p && *p; p = next) {
+		char *eq, *key, *value;
+		int r;
+
+		next = strchr(p, '\n');
+		if (next)
+			*next++ = '\0';
+		++*line;
+		key = text_strip(p);
+		if (!*key || *key == '#')
+			continue;
+		eq = strchr(key, '=');
+		if (!eq)
+			return -EINVAL;
+		*eq = '\0';
+		key = text_strip(key);
+		value = text_strip(eq + 1);
+		if (!*key || unescape(value) < 0)
+			return -EINVAL;
+		r = fn(ctx, key, value);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+void record_add(struct text *t, const char *key, const char *value)
+{
+	text_printf(t, "%s = ", key);
+	/* Blanks at either end would be stripped by the reader. */
+	for (size_t len = strlen(value), i = 0; i < len;) {
+		size_t n = utf8_sequence(value + i, len - i);
+
+		if (value[i] == ' ' && (i == 0 || i == len - 1)) {
+			text_add_str(t, "\\040");
+			n = 1;
+		} else {
+			n = n ? n : 1;
+			text_add_escaped(t, value + i, n);
+		}
+		i += n;
+	}
+	text_add_char(t, '\n');
+}
+
+void record_add_u64(struct text *t, const char *key, uint64_t value)
+{
+	text_printf(t, "%s = %llu\n", key, (unsigned long long)value);
+}
+
+const char *field_next(const char *fields, size_t len, const char *pos)
+{
+	const char *end = fields + len;
+	const char *next = pos ? pos + strlen(pos) + 1 : fields;
+
+	if (!len || end[-1] != '\0' || next >= end)
+		return NULL;
+	return next;
+}
+
+const char *field_get(const char *fields, size_t len, const char *key)
+{
+	size_t key_len = strlen(key);
+	const char *f = NULL;
+
+	while ((f = field_next(fields, len, f))) {
+		if (!strncmp(f, key, key_len) && f[key_len] == '=')
+			return f + key_len + 1;
+	}
+	return NULL;
+}
+
+uint64_t field_get_u64(const char *fields, size_t len, const char *key, uint64_t fallback)
+{
+	const char *value = field_get(fields, len, key);
+	uint64_t v;
+
+	return value && parse_u64(value, 0, UINT64_MAX, &v) == 0 ? v : fallback;
+}
+
+void field_add(struct text *t, const char *key, const char *value)
+{
+	text_add_str(t, key);
+	text_add_char(t, '=');
+	text_add(t, value, strlen(value) + 1);
+}
+
+void field_add_u64(struct text *t, const char *key, uint64_t value)
+{
+	text_printf(t, "%s=%llu", key, (unsigned long long)value);
+	text_add_char(t, '\0');
+}
