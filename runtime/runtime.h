@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the runtime promises to the daemon besides protocol.h: how a keeper is started, the fields
+ * of MSG_START, the files of a box's folder, and the key of the `host` image.
+ *
+ * A keeper: execve of `sandbox-keeper` (no arguments) with descriptor 3 = its end of a
+ * SOCK_SEQPACKET socketpair, 0 = /dev/null, 1 and 2 = the log. It does nothing before MSG_START
+ * (a daemon may keep some ready), and exits when the socket ends before that. From MSG_START on it
+ * outlives the daemon: it leaves the session and the cgroups of its maker and listens on the
+ * socket file KEEPER_SOCKET in the box's folder for the next daemon. It holds an exclusive
+ * flock(2) on KEEPER_LOCK in that folder as long as it lives.
+ *
+ * Fields of MSG_START (field list, base/kv.h):
+ *   box=NUMBER        the box's number, never reused
+ *   name=NAME         for logs
+ *   hostname=NAME
+ *   token=HEX         of this start; written into run records, so that a record whose token is not
+ *                     that of the living keeper is of a run that was lost
+ *   uid_base=N        first host uid and gid of the box's own block of 65536
+ *   storage_base=N    first uid and gid of the block that owns the box's files on disk
+ *   image=host        what the box is made from
+ *   image_dir=PATH    of `host`: the folder of its key, holding root/ and usrmask/
+ *   cgroup=NAME/NAME  path of the box's cgroup below each controller's root (v1) or the cgroup2
+ *                     root or delegated subtree (v2)
+ *   memory=BYTES      0 = no limit
+ *   pids=N            0 = no limit
+ *   cpus_milli=N      thousandths of a CPU; 0 = no limit
+ *   keep_runs=N       how many ended runs stay on disk at the least
+ *   env.NAME=VALUE    the whole environment that the session's shell starts with
+ *   cwd=PATH          working directory of the session's shell (else /workspace)
+ *   tz=PATH           the host's zone file below /usr/share/zoneinfo, may be absent
+ *
+ * Files of a box's folder (made by the daemon with mode 0700, root's):
+ *   BOX_META          the daemon's settings of the box (see sandboxfs/store.h)
+ *   workspace/        its /workspace; root of it owned by storage_base
+ *   system/           upper, work, usr-upper, usr-work: the overlays' folders, made by the keeper
+ *                     at start; removing it puts the system back to the image
+ *   runs/N/           one folder a run: RUN_SCRIPT, RUN_OUT, RUN_ERR, RUN_ORDER, RUN_RECORD
+ *   KEEPER_SOCKET, KEEPER_LOCK
+ *
+ * RUN_RECORD is a record (base/kv.h): session, state, exit, pid (in the box), started, ended (µs
+ * since the epoch), out_end, err_end (sizes when the command ended), token, truncated (yes/no).
+ * It is written when the run is queued or starts and replaced when it ends.
+ * RUN_ORDER tells how out and err interleave: u64 little-endian words, length << 1 | stream, each
+ * written when a stream takes over from the other and before its first byte is; what is not
+ * covered yet belongs to the stream that has bytes left. It is absent while only one stream wrote
+ * (a run that first wrote to out and never to err has none).
+ */
+#ifndef RUNTIME_RUNTIME_H
+#define RUNTIME_RUNTIME_H
+
+#include <stddef.h>
+
+#define KEEPER_PROGRAM "sandbox-keeper"
+#define INIT_PROGRAM "sandbox-init"
+#define IMAGE_PROGRAM "sandbox-image"
+#define KEEPER_SOCKET "keeper.sock"
+#define KEEPER_LOCK "keeper.lock"
+#define BOX_META "meta"
+#define RUN_SCRIPT "cmd"
+#define RUN_OUT "out"
+#define RUN_ERR "err"
+#define RUN_ORDER "order"
+#define RUN_RECORD "record"
+#define DEFAULT_SESSION "default"
+
+enum {
+	KEEPER_SOCKET_FD = 3,
+	BOX_IDS = 65536, /* uids and gids of a block */
+	MAX_SCRIPT_BYTES = 1 << 20,
+};
+
+/*
+ * `sandbox-image host DIR` builds DIR/KEY/{root,usrmask,log} for the machine's present software if
+ * it is not there (in a temporary name, renamed into place) and removes unused temporaries.
+ * Exit 0 and KEY on standard output, or 1 and a sentence on standard error.
+ *
+ * image_host_key() computes the same KEY (hex) from a few stat calls; cheap enough for each start.
+ */
+enum { IMAGE_KEY_SIZE = 33 };
+int image_host_key(char key[IMAGE_KEY_SIZE]);
+
+#endif
