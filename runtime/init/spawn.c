@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The new process of a request: from the request's bytes to the program. Runs in the box with the
+ * box's rights; must not hand any descriptor of init's to the program and must not wait without
+ * end for the keeper. No locks, one thread.
+ */
+#include "spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "keeper/box.h"
+
+enum {
+	KEEPER_PATIENCE_MS = 5000,
+	OPEN_FILES = 1024, /* soft; above it select(2) breaks, so a program must ask for more */
+};
+
+int spawn_parse(struct spawn_plan *plan, char *packet, size_t len)
+{
+	const struct init_request *request = (const void *)packet;
+	char *text = packet + sizeof(*request), *end;
+	uint64_t wanted;
+	size_t n = 0;
+
+	if (len < sizeof(*request) || request->text_len != len - sizeof(*request) ||
+	    !request->text_len || text[request->text_len - 1] != '\0')
+		return -EPROTO;
+	wanted = 1 + (uint64_t)request->argc + request->envc;
+	if (!request->argc || wanted > request->text_len ||
+	    wanted + 1 > sizeof(plan->strings) / sizeof(plan->strings[0]))
+		return -EPROTO;
+	end = text + request->text_len;
+	plan->request = request;
+	plan->cwd = text;
+	plan->argv = plan->strings;
+	plan->envp = plan->strings + request->argc + 1;
+	text += strlen(text) + 1;
+	for (; n < (size_t)request->argc + request->envc && text < end; n++) {
+		if (n < request->argc)
+			plan->argv[n] = text;
+		else
+			plan->envp[n - request->argc] = text;
+		text += strlen(text) + 1;
+	}
+	if (n < (size_t)request->argc + request->envc || text != end)
+		return -EPROTO;
+	plan->argv[request->argc] = NULL;
+	plan->envp[request->envc] = NULL;
+	return 0;
+}
+
+/* The kernel adds this process's host pid to the packet: the keeper need not believe anybody. */
+static int tell_keeper(uint64_t id)
+{
+	const struct init_report report = {
+		.type = INIT_REPORT_FORKED,
+		.id = id,
+		.pid = getpid(),
+	};
+	struct pollfd p = { .fd = INIT_SOCK, .events = POLLOUT };
+
+	for (;;) {
+		if (send(INIT_SOCK, &report, sizeof(report), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+			return 0;
+		if (errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (poll(&p, 1, KEEPER_PATIENCE_MS) == 0)
+			return -ETIMEDOUT;
+	}
+}
+
+static int default_signals(void)
+{
+	struct sigaction action = { .sa_handler = SIG_DFL };
+	sigset_t none;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		sigaction(sig, &action, NULL); /* KILL, STOP and libc's own refuse, rightly */
+	sigemptyset(&none);
+	return sigprocmask(SIG_SETMASK, &none, NULL) < 0 ? -errno : 0;
+}
+
+static int set_limits(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return -errno;
+	files.rlim_cur = files.rlim_max < OPEN_FILES ? files.rlim_max : OPEN_FILES;
+	return setrlimit(RLIMIT_NOFILE, &files) < 0 ? -errno : 0;
+}
+
+/* 0, 1 and 2 are open in init, so what came in a packet has a higher number. */
+static int set_descriptors(const int fds[INIT_REQUEST_FDS])
+{
+	for (int i = 0; i < INIT_REQUEST_FDS; i++) {
+		if (dup2(fds[i], i) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int set_identity(const struct init_request *request)
+{
+	gid_t gid = request->gid;
+
+	if (request->flags & INIT_SPAWN_SETSID ? setsid() < 0 : setpgid(0, 0) < 0)
+		return -errno;
+	if (setgroups(1, &gid) < 0 || setresgid(gid, gid, gid) < 0 ||
+	    setresuid(request->uid, request->uid, request->uid) < 0)
+		return -errno;
+	return 0;
+}
+
+static const char *search_path(char **envp)
+{
+	for (; *envp; envp++) {
+		if (!strncmp(*envp, "PATH=", 5))
+			return *envp + 5;
+	}
+	return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+}
+
+/* execvpe(3), but with the PATH of envp, and a script without a first line #! stays ENOEXEC. */
+static int exec_search(char **argv, char **envp)
+{
+	const char *dir, *end;
+	bool denied = false;
+
+	if (!*argv[0])
+		return -ENOENT;
+	if (strchr(argv[0], '/')) {
+		execve(argv[0], argv, envp);
+		return -errno;
+	}
+	for (dir = search_path(envp);; dir = end + 1) {
+		char path[PATH_MAX];
+		size_t len, name_len = strlen(argv[0]);
+
+		end = strchrnul(dir, ':');
+		len = (size_t)(end - dir);
+		if (len + name_len + 2 <= sizeof(path)) {
+			memcpy(path, dir, len);
+			if (len)
+				path[len++] = '/'; /* an empty entry is the working directory */
+			memcpy(path + len, argv[0], name_len + 1);
+			execve(path, argv, envp);
+			if (errno == EACCES)
+				denied = true;
+			else if (errno != ENOENT && errno != ENOTDIR)
+				return -errno;
+		}
+		if (!*end)
+			return denied ? -EACCES : -ENOENT;
+	}
+}
+
+static int become_program(const struct spawn_plan *plan, const int fds[INIT_REQUEST_FDS])
+{
+	int r = tell_keeper(plan->request->id);
+
+	if (r == 0)
+		r = default_signals();
+	if (r == 0)
+		r = set_limits();
+	if (r == 0)
+		r = set_descriptors(fds);
+	if (r == 0)
+		r = set_identity(plan->request);
+	if (r < 0)
+		return r;
+	umask(022);
+	if (chdir(plan->cwd) < 0)
+		return -errno;
+	return exec_search(plan->argv, plan->envp);
+}
+
+_Noreturn void spawn_program(const struct spawn_plan *plan, const int fds[INIT_REQUEST_FDS],
+			     int exec_pipe)
+{
+	int error = -become_program(plan, fds);
+	ssize_t n;
+
+	do {
+		n = write(exec_pipe, &error, sizeof(error));
+	} while (n < 0 && errno == EINTR);
+	_exit(127);
+}
