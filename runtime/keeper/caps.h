@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* Which capabilities a box may ever have, and which its keeper keeps. */
+#ifndef KEEPER_CAPS_H
+#define KEEPER_CAPS_H
+
+/* In the child: the most that any process of the box can get. 0 or -errno. */
+int caps_cut_box(void);
+
+/* In the keeper, once the box runs: what it still needs, and no new privilege ever. */
+int caps_cut_keeper(void);
+
+#endif

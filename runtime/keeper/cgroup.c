@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The cgroup of a box: what both back ends share. Must not follow anything a box could have made:
+ * all folders here are root's, and a box sees no cgroup file system. One thread, no locks.
+ */
+#include "cgroup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "stages.h"
+
+enum {
+	MAX_CONTROL_FILE = 1 << 20,
+	FREEZE_PATIENCE_MS = 500,
+	LEFTOVER_PATIENCE_MS = 2000,
+	MAKE_TRIES = 16, /* against keepers that remove common folders at the same time */
+};
+
+bool cgroup_path_is_valid(const char *path)
+{
+	size_t len = strlen(path);
+
+	if (len >= CGROUP_MAX_PATH || path[0] == '/' || path[len ? len - 1 : 0] == '/' ||
+	    !strchr(path, '/'))
+		return false;
+	for (const char *name = path; *name;) {
+		const char *end = strchrnul(name, '/');
+
+		if (end == name || name[0] == '.')
+			return false;
+		for (const char *c = name; c < end; c++) {
+			if ((unsigned char)*c <= ' ' || *c == 0x7f)
+				return false;
+		}
+		name = *end ? end + 1 : end;
+	}
+	return true;
+}
+
+static void sleep_ms(int ms)
+{
+	const struct timespec t = { .tv_nsec = ms * 1000000L };
+
+	nanosleep(&t, NULL);
+}
+
+bool cgroup_has_word(const char *list, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *at = list; (at = strstr(at, word)); at += len) {
+		if ((at == list || at[-1] == ' ' || at[-1] == '\n') && strchr(" \n", at[len]))
+			return true;
+	}
+	return false;
+}
+
+uint64_t cgroup_read_key(int dirfd, const char *file, const char *key)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len = strlen(key);
+
+	if (read_file_at(dirfd, file, MAX_CONTROL_FILE, &text, NULL) < 0)
+		return 0;
+	for (char *line = text; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (!strncmp(line, key, len) && line[len] == ' ')
+			return strtoull(line + len + 1, NULL, 10);
+	}
+	return 0;
+}
+
+int cgroup_write_limit(int dirfd, const char *file, const char *value, struct failure *why)
+{
+	int r = write_control_at(dirfd, file, value);
+
+	if (r < 0)
+		return failure_set(why, -r, "the machine refused %s = %s: %s", file, value,
+				   strerror(-r));
+	return 0;
+}
+
+/* The file by which a process of one thread moves itself. */
+static int open_door(int dirfd)
+{
+	int fd = openat(dirfd, "tasks", O_WRONLY | O_CLOEXEC); /* the first version's */
+
+	if (fd < 0 && errno == ENOENT)
+		fd = openat(dirfd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int cgroup_pass(int door)
+{
+	return write(door, "0", 1) < 0 ? -errno : 0;
+}
+
+int cgroup_enter(int dirfd)
+{
+	_cleanup_close_ int door = open_door(dirfd);
+
+	return door < 0 ? door : cgroup_pass(door);
+}
+
+int cgroup_mkdir_path(int dirfd, const char *path)
+{
+	char part[CGROUP_MAX_PATH + 16];
+
+	if (mkdirat(dirfd, path, 0755) == 0 || errno == EEXIST)
+		return 0;
+	if (errno != ENOENT)
+		return -errno;
+	for (const char *end = path; (end = strchr(end, '/')); end++) {
+		snprintf(part, sizeof(part), "%.*s", (int)(end - path), path);
+		if (mkdirat(dirfd, part, 0755) < 0 && errno != EEXIST)
+			return -errno;
+	}
+	return mkdirat(dirfd, path, 0755) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+int cgroup_rmdir_path(int dirfd, const char *path)
+{
+	char part[CGROUP_MAX_PATH + 16];
+	char *slash;
+
+	if (unlinkat(dirfd, path, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		return -errno;
+	snprintf(part, sizeof(part), "%s", path);
+	while ((slash = strrchr(part, '/'))) {
+		*slash = '\0';
+		if (unlinkat(dirfd, part, AT_REMOVEDIR) < 0)
+			break; /* other boxes or keepers are there */
+	}
+	return 0;
+}
+
+int cgroup_add_dir(struct cgroup *cg, const char *hierarchy)
+{
+	_cleanup_close_ int root = open(hierarchy, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd, r = -EAGAIN, patience_ms = LEFTOVER_PATIENCE_MS;
+
+	if (root < 0)
+		return -errno;
+	for (int i = 0; i < MAKE_TRIES; i++) {
+		/* What a killed keeper left is taken away, so that all counters start at 0; its
+		 * box may still be dying. */
+		if (unlinkat(root, cg->path, AT_REMOVEDIR) < 0 && errno == EBUSY &&
+		    cgroup_rmdir_patiently(root, cg->path, &patience_ms) < 0)
+			return -EBUSY;
+		r = cgroup_mkdir_path(root, cg->path);
+		if (r < 0 && r != -ENOENT)
+			return r;
+		fd = openat(root, cg->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd >= 0) {
+			cg->dirs[cg->n_dirs++] =
+				(struct cgroup_dir){ .hierarchy = hierarchy, .fd = fd };
+			return 0;
+		}
+		if (errno != ENOENT) {
+			r = -errno;
+			cgroup_rmdir_path(root, cg->path);
+			return r;
+		}
+	}
+	return r < 0 ? r : -ENOENT;
+}
+
+/* Every machine that mounts cgroup2 here keeps the controllers there; others mount a tmpfs. */
+static const struct cgroup_ops *machine_ops(struct failure *why)
+{
+	struct statfs fs;
+
+	if (statfs(CGROUP_ROOT, &fs) < 0) {
+		failure_set(why, errno, "no cgroups are mounted at " CGROUP_ROOT);
+		return NULL;
+	}
+	return (unsigned long)fs.f_type == CGROUP2_SUPER_MAGIC ? &cgroup_v2 : &cgroup_v1;
+}
+
+static int explain_make(const struct cgroup *cg, int r, struct failure *why)
+{
+	if (r == -EBUSY)
+		failure_set(why, EBUSY, "processes are left in cgroup %s", cg->path);
+	return r;
+}
+
+int cgroup_make(struct cgroup **out, const struct box_settings *set, struct failure *why)
+{
+	const struct cgroup_ops *ops = machine_ops(why);
+	struct cgroup *cg;
+	int r;
+
+	if (!ops)
+		return -ENOENT;
+	cg = calloc(1, sizeof(*cg));
+	if (!cg)
+		return -ENOMEM;
+	cg->ops = ops;
+	cg->v2 = -1;
+	snprintf(cg->path, sizeof(cg->path), "%s", set->cgroup);
+	r = ops->make_cradle(cg, set, why);
+	if (r < 0) {
+		explain_make(cg, r, why);
+		cgroup_remove(cg, 0);
+		return r;
+	}
+	*out = cg;
+	return 0;
+}
+
+int cgroup_make_rest(struct cgroup *cg, const struct box_settings *set, int *doors,
+		     struct failure *why)
+{
+	int r = cg->ops->make_rest ? cg->ops->make_rest(cg, set, why) : 0;
+	int n = 0;
+
+	for (int i = 0; i < cg->n_dirs && r >= 0; i++) {
+		if (cg->dirs[i].fd == cg->v2)
+			continue; /* born there */
+		r = open_door(cg->dirs[i].fd);
+		if (r >= 0)
+			doors[n++] = r;
+	}
+	if (r < 0) {
+		while (n > 0)
+			close(doors[--n]);
+		return explain_make(cg, r, why);
+	}
+	snprintf(cg->list, sizeof(cg->list), "%s/%s", cg->dirs[0].hierarchy, cg->path);
+	return n;
+}
+
+int cgroup_kill(const struct cgroup *cg)
+{
+	int r = cg->v2 >= 0 ? write_control_at(cg->v2, "cgroup.kill", "1") : -ENOENT;
+
+	return r == -ENOENT ? -EOPNOTSUPP : r;
+}
+
+int cgroup_freeze(const struct cgroup *cg, bool frozen)
+{
+	int r = 0;
+
+	for (int waited = 0; waited <= FREEZE_PATIENCE_MS; waited++) {
+		/* The first version of cgroups wants to be asked again while processes fork. */
+		r = cg->ops->set_frozen(cg, frozen);
+		if (r < 0 || cg->ops->is_frozen(cg) == frozen)
+			break;
+		sleep_ms(1);
+	}
+	return r;
+}
+
+ssize_t cgroup_list(const struct cgroup *cg, pid_t **pids)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len, n = 0, room = 1;
+	char *at;
+	int r = read_file_at(cg->dirs[0].fd, "cgroup.procs", MAX_CONTROL_FILE * 64, &text, &len);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < len; i++)
+		room += text[i] == '\n';
+	*pids = calloc(room, sizeof(**pids));
+	if (!*pids)
+		return -ENOMEM;
+	for (at = text; *at && n < room; n++) {
+		(*pids)[n] = (pid_t)strtol(at, &at, 10);
+		at += *at == '\n';
+	}
+	return (ssize_t)n;
+}
+
+int cgroup_rmdir_patiently(int dirfd, const char *path, int *patience_ms)
+{
+	int r;
+
+	while ((r = cgroup_rmdir_path(dirfd, path)) == -EBUSY && *patience_ms > 0) {
+		sleep_ms(1);
+		--*patience_ms;
+	}
+	return r;
+}
+
+static int remove_dir(struct cgroup_dir *dir, const char *path, int *patience_ms)
+{
+	_cleanup_close_ int root = -1;
+
+	close_fd(&dir->fd);
+	root = open(dir->hierarchy, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return root < 0 ? -errno : cgroup_rmdir_patiently(root, path, patience_ms);
+}
+
+int cgroup_drop_dirs(struct cgroup *cg, int *patience_ms)
+{
+	int result = 0;
+
+	while (cg->n_dirs > 0) {
+		int r = remove_dir(&cg->dirs[--cg->n_dirs], cg->path, patience_ms);
+
+		if (r < 0)
+			result = r;
+	}
+	return result;
+}
+
+int cgroup_remove(struct cgroup *cg, int timeout_ms)
+{
+	int r = cg ? cgroup_drop_dirs(cg, &timeout_ms) : 0;
+
+	free(cg);
+	return r;
+}

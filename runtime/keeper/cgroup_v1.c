@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Controllers of the first version (kernel: admin-guide/cgroup-v1/), one hierarchy each. Where a
+ * cgroup2 is mounted beside them ("hybrid"), the box is in a folder of that one too and is killed
+ * and frozen there; otherwise the freezer controller freezes. No locks.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "cgroup.h"
+#include "stages.h"
+
+enum { CPU_PERIOD_US = 100000 };
+
+#define UNIFIED CGROUP_ROOT "/unified"
+#define FREEZER CGROUP_ROOT "/freezer"
+
+static int dir_of(const struct cgroup *cg, const char *hierarchy)
+{
+	for (int i = 0; i < cg->n_dirs; i++) {
+		if (!strcmp(cg->dirs[i].hierarchy, hierarchy))
+			return cg->dirs[i].fd;
+	}
+	return -1;
+}
+
+static int limit_memory(int dir, const struct box_settings *set, struct failure *why)
+{
+	char value[32];
+	int r;
+
+	if (!set->memory_bytes)
+		return 0;
+	snprintf(value, sizeof(value), "%llu", (unsigned long long)set->memory_bytes);
+	r = cgroup_write_limit(dir, "memory.limit_in_bytes", value, why);
+	if (r < 0)
+		return r;
+	/* Memory and swap together: no swap on top. A kernel that does not count swap must not
+	 * swap the box at all, or the limit would be none. */
+	if (faccessat(dir, "memory.memsw.limit_in_bytes", F_OK, 0) == 0)
+		return cgroup_write_limit(dir, "memory.memsw.limit_in_bytes", value, why);
+	return cgroup_write_limit(dir, "memory.swappiness", "0", why);
+}
+
+static int limit_pids(int dir, const struct box_settings *set, struct failure *why)
+{
+	char value[32];
+
+	if (!set->max_pids)
+		return 0;
+	snprintf(value, sizeof(value), "%llu", (unsigned long long)set->max_pids);
+	return cgroup_write_limit(dir, "pids.max", value, why);
+}
+
+static int limit_cpu(int dir, const struct box_settings *set, struct failure *why)
+{
+	char value[32];
+
+	if (!set->cpus_milli)
+		return 0;
+	/* The period is 100 ms unless somebody changed it. */
+	snprintf(value, sizeof(value), "%llu",
+		 (unsigned long long)set->cpus_milli * (CPU_PERIOD_US / 1000));
+	return cgroup_write_limit(dir, "cpu.cfs_quota_us", value, why);
+}
+
+static const struct {
+	const char *hierarchy, *controller;
+	int (*limit)(int dir, const struct box_settings *set, struct failure *why);
+} controllers[] = {
+	{ CGROUP_ROOT "/pids", "pids", limit_pids },
+	{ CGROUP_ROOT "/memory", "memory", limit_memory },
+	{ CGROUP_ROOT "/cpu", "cpu", limit_cpu },
+};
+
+static bool is_mounted(const char *hierarchy, unsigned long magic)
+{
+	struct statfs fs;
+
+	return statfs(hierarchy, &fs) == 0 && (unsigned long)fs.f_type == magic;
+}
+
+static bool is_wanted(const struct box_settings *set, const char *controller)
+{
+	return (!strcmp(controller, "pids") && set->max_pids) ||
+	       (!strcmp(controller, "memory") && set->memory_bytes) ||
+	       (!strcmp(controller, "cpu") && set->cpus_milli);
+}
+
+static int make_cradle(struct cgroup *cg, const struct box_settings *set, struct failure *why)
+{
+	int r;
+
+	(void)set;
+	if (is_mounted(UNIFIED, CGROUP2_SUPER_MAGIC)) {
+		r = cgroup_add_dir(cg, UNIFIED);
+		if (r == 0)
+			cg->v2 = cg->dirs[0].fd;
+		return r;
+	}
+	if (is_mounted(FREEZER, CGROUP_SUPER_MAGIC))
+		return cgroup_add_dir(cg, FREEZER);
+	return failure_set(
+		why, ENOENT,
+		"neither cgroup2 nor the freezer controller is mounted below " CGROUP_ROOT);
+}
+
+static int make_rest(struct cgroup *cg, const struct box_settings *set, struct failure *why)
+{
+	int r;
+
+	for (size_t i = 0; i < ARRAY_SIZE(controllers); i++) {
+		if (!is_mounted(controllers[i].hierarchy, CGROUP_SUPER_MAGIC)) {
+			if (!is_wanted(set, controllers[i].controller))
+				continue;
+			return failure_set(
+				why, EOPNOTSUPP,
+				"this machine has no cgroup controller for the limit on %s",
+				controllers[i].controller);
+		}
+		r = cgroup_add_dir(cg, controllers[i].hierarchy);
+		if (r == 0)
+			r = controllers[i].limit(cg->dirs[cg->n_dirs - 1].fd, set, why);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int set_frozen(const struct cgroup *cg, bool frozen)
+{
+	if (cg->v2 >= 0)
+		return cgroup_v2.set_frozen(cg, frozen);
+	return write_control_at(dir_of(cg, FREEZER), "freezer.state", frozen ? "FROZEN" : "THAWED");
+}
+
+static bool is_frozen(const struct cgroup *cg)
+{
+	_cleanup_free_ char *state = NULL;
+
+	if (cg->v2 >= 0)
+		return cgroup_v2.is_frozen(cg);
+	return read_file_at(dir_of(cg, FREEZER), "freezer.state", 64, &state, NULL) == 0 &&
+	       !strcmp(state, "FROZEN\n");
+}
+
+static uint64_t oom_kills(const struct cgroup *cg)
+{
+	int dir = dir_of(cg, CGROUP_ROOT "/memory");
+
+	return dir < 0 ? 0 : cgroup_read_key(dir, "memory.oom_control", "oom_kill");
+}
+
+const struct cgroup_ops cgroup_v1 = {
+	.name = "v1",
+	.make_cradle = make_cradle,
+	.make_rest = make_rest,
+	.set_frozen = set_frozen,
+	.is_frozen = is_frozen,
+	.oom_kills = oom_kills,
+};

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * runs/: making and removing run folders. Only we write below it, so names in it are trusted; it
+ * may be large, so it is listed only when something is to be removed. One thread, no locks.
+ */
+#include "keeper/folders.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "runtime.h"
+
+#define SPARE_NAME ".next"
+
+enum {
+	EVICT_AT_A_TIME = 8,
+	EVICT_SLACK = 16,    /* more than keep that may gather while commands follow each other, */
+	EVICT_IDLE_MS = 500, /* and until none has ended for so long */
+	NUMBER_SIZE = 24,
+};
+
+static const char *const file_names[N_STREAMS] = { RUN_OUT, RUN_ERR };
+static const char *const all_names[] = { RUN_SCRIPT, RUN_OUT, RUN_ERR, RUN_ORDER, RUN_RECORD };
+
+static const char *number_name(char name[NUMBER_SIZE], uint64_t number)
+{
+	snprintf(name, NUMBER_SIZE, "%llu", (unsigned long long)number);
+	return name;
+}
+
+void run_folder_init(struct run_folder *folder)
+{
+	folder->dir = folder->order = -1;
+	for (int i = 0; i < N_STREAMS; i++)
+		folder->files[i] = -1;
+}
+
+void run_folder_close(struct run_folder *folder)
+{
+	close_fd(&folder->dir);
+	close_fd(&folder->order);
+	for (int i = 0; i < N_STREAMS; i++)
+		close_fd(&folder->files[i]);
+}
+
+int run_folder_open_order(struct run_folder *folder)
+{
+	int fd = openat(folder->dir, RUN_ORDER,
+			O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static void remove_named(struct folders *folders, const char *name)
+{
+	_cleanup_close_ int dir =
+		openat(folders->dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (dir < 0)
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(all_names); i++)
+		unlinkat(dir, all_names[i], 0);
+	if (unlinkat(folders->dir, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		remove_tree_at(folders->dir, name);
+}
+
+void folders_remove(struct folders *folders, uint64_t number)
+{
+	char name[NUMBER_SIZE];
+
+	remove_named(folders, number_name(name, number));
+}
+
+/* Opens the folder's files; flags: O_CREAT | O_EXCL for a new one. */
+static int folder_open_files(int parent, const char *name, int flags, struct run_folder *out)
+{
+	out->dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (out->dir < 0)
+		return -errno;
+	for (int i = 0; i < N_STREAMS; i++) {
+		out->files[i] = openat(out->dir, file_names[i],
+				       O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
+		if (out->files[i] < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int spare_make(struct folders *folders)
+{
+	int r;
+
+	if (folders->spare_script >= 0)
+		return 0;
+	if (mkdirat(folders->dir, SPARE_NAME, 0700) < 0) {
+		if (errno != EEXIST)
+			return -errno;
+		/* Left by a keeper that was killed. */
+		remove_named(folders, SPARE_NAME);
+		if (mkdirat(folders->dir, SPARE_NAME, 0700) < 0)
+			return -errno;
+	}
+	r = folder_open_files(folders->dir, SPARE_NAME, O_CREAT | O_EXCL, &folders->spare);
+	if (r == 0) {
+		folders->spare_script = openat(folders->spare.dir, RUN_SCRIPT,
+					       O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (folders->spare_script < 0)
+			r = -errno;
+	}
+	if (r < 0) {
+		run_folder_close(&folders->spare);
+		remove_named(folders, SPARE_NAME);
+	}
+	return r;
+}
+
+static void spare_task_run(struct loop_task *task)
+{
+	/* What stands in the way is met again, and reported, by the next folders_make(). */
+	spare_make(container_of(task, struct folders, spare_task));
+}
+
+static void spare_drop(struct folders *folders)
+{
+	close_fd(&folders->spare_script);
+	run_folder_close(&folders->spare);
+	remove_named(folders, SPARE_NAME);
+}
+
+int folders_make(struct folders *folders, uint64_t number, const char *script, size_t len,
+		 struct run_folder *out)
+{
+	char name[NUMBER_SIZE];
+	int r = spare_make(folders);
+
+	if (r < 0)
+		return r;
+	r = write_full(folders->spare_script, script, len);
+	if (r == 0 && renameat2(folders->dir, SPARE_NAME, folders->dir, number_name(name, number),
+				RENAME_NOREPLACE) < 0)
+		r = -errno;
+	if (r < 0) {
+		spare_drop(folders);
+		return r;
+	}
+	close_fd(&folders->spare_script);
+	*out = folders->spare;
+	run_folder_init(&folders->spare);
+	folders->newest = MAX(folders->newest, number);
+	loop_task_add(folders->loop, &folders->spare_task);
+	return 0;
+}
+
+int folders_reopen(struct folders *folders, uint64_t number, struct run_folder *out)
+{
+	char name[NUMBER_SIZE];
+	int r;
+
+	run_folder_init(out);
+	r = folder_open_files(folders->dir, number_name(name, number), 0, out);
+	if (r < 0)
+		run_folder_close(out);
+	return r;
+}
+
+static int compare_descending(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Numbers of all folders of ended runs, newest first; malloc'd. */
+static int list_ended(struct folders *folders, uint64_t **out, size_t *n_out)
+{
+	int fd = openat(folders->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_closedir_ DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_free_ uint64_t *numbers = NULL;
+	size_t n = 0, size = 0;
+	struct dirent *e;
+
+	if (!dir) {
+		close_fd(&fd);
+		return -errno;
+	}
+	while ((e = readdir(dir))) {
+		uint64_t number;
+
+		if (parse_u64(e->d_name, 1, UINT64_MAX, &number) < 0)
+			continue;
+		folders->newest = MAX(folders->newest, number);
+		if (folders->is_live(folders, number))
+			continue;
+		if (n == size) {
+			uint64_t *more = realloc(numbers, (size + 256) * sizeof(*numbers));
+
+			if (!more)
+				return -ENOMEM;
+			numbers = more;
+			size += 256;
+		}
+		numbers[n++] = number;
+	}
+	if (n)
+		qsort(numbers, n, sizeof(*numbers), compare_descending);
+	*out = take_ptr(numbers);
+	*n_out = n;
+	return 0;
+}
+
+static bool too_many(const struct folders *folders)
+{
+	uint64_t slack = folders->idle ? 0 : folders->keep / 4 + EVICT_SLACK;
+
+	return folders->n_ended > folders->keep + slack;
+}
+
+/* Makes the list of what goes: all but the newest keep ended runs. */
+static void evict_plan(struct folders *folders)
+{
+	_cleanup_free_ uint64_t *numbers = NULL;
+	size_t n = 0, keep = (size_t)MIN(folders->keep, (uint64_t)SIZE_MAX), n_evict = 0;
+
+	if (list_ended(folders, &numbers, &n) < 0)
+		return;
+	folders->n_ended = n;
+	folders->scanned = true;
+	if (!too_many(folders))
+		return;
+	for (size_t i = keep; i < n; i++) {
+		if (numbers[i] != folders->newest)
+			numbers[n_evict++] = numbers[i];
+	}
+	free(folders->evict);
+	folders->evict = take_ptr(numbers);
+	folders->n_evict = n_evict;
+	folders->n_ended = n - n_evict;
+}
+
+static void evict_task_run(struct loop_task *task)
+{
+	struct folders *folders = container_of(task, struct folders, evict_task);
+
+	if (!folders->n_evict)
+		evict_plan(folders);
+	for (int i = 0; i < EVICT_AT_A_TIME && folders->n_evict; i++) {
+		uint64_t number = folders->evict[--folders->n_evict];
+
+		if (!folders->is_live(folders, number))
+			folders_remove(folders, number);
+	}
+	if (folders->n_evict) {
+		loop_task_add(folders->loop, task);
+	} else {
+		free(folders->evict);
+		folders->evict = NULL;
+	}
+}
+
+static void evict_timer_fire(struct loop_timer *timer)
+{
+	struct folders *folders = container_of(timer, struct folders, evict_timer);
+
+	folders->idle = true;
+	if (too_many(folders))
+		loop_task_add(folders->loop, &folders->evict_task);
+}
+
+void folders_note_ended(struct folders *folders)
+{
+	folders->n_ended++;
+	folders->idle = false;
+	if (!folders->scanned || too_many(folders))
+		loop_task_add(folders->loop, &folders->evict_task);
+	loop_timer_set(folders->loop, &folders->evict_timer, EVICT_IDLE_MS);
+}
+
+int folders_open(struct folders *folders, struct loop *loop, int box_dir, uint64_t keep)
+{
+	*folders = (struct folders){ .loop = loop, .keep = keep, .spare_script = -1 };
+	run_folder_init(&folders->spare);
+	folders->spare_task.run = spare_task_run;
+	folders->evict_task.run = evict_task_run;
+	folders->evict_timer.fire = evict_timer_fire;
+	if (mkdirat(box_dir, "runs", 0700) < 0 && errno != EEXIST)
+		return -errno;
+	folders->dir = openat(box_dir, "runs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (folders->dir < 0)
+		return -errno;
+	loop_task_add(loop, &folders->spare_task);
+	return 0;
+}
+
+void folders_close(struct folders *folders)
+{
+	loop_task_cancel(folders->loop, &folders->spare_task);
+	loop_task_cancel(folders->loop, &folders->evict_task);
+	loop_timer_clear(folders->loop, &folders->evict_timer);
+	spare_drop(folders);
+	free(folders->evict);
+	close_fd(&folders->dir);
+}

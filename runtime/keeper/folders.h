@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The folder runs/ of a box: making a run's folder fast (an empty one is always kept ready, so a
+ * new run costs one rename and one write), and removing old ones. Knows nothing of what runs.
+ */
+#ifndef KEEPER_FOLDERS_H
+#define KEEPER_FOLDERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "keeper/loop.h"
+#include "protocol.h"
+
+/* The descriptors of a run's folder; -1 what is not open. */
+struct run_folder {
+	int dir;
+	int files[N_STREAMS]; /* RUN_OUT, RUN_ERR, for reading and writing */
+	int order;	      /* RUN_ORDER, made when it is needed */
+};
+
+struct folders {
+	struct loop *loop;
+	int dir; /* runs/ */
+	uint64_t keep;
+	uint64_t n_ended; /* folders of ended runs, about: others remove some too */
+	uint64_t newest;  /* highest number made or seen */
+	struct run_folder spare;
+	int spare_script;
+	struct loop_task spare_task, evict_task;
+	struct loop_timer evict_timer;
+	uint64_t *evict; /* numbers to remove, oldest last; malloc'd */
+	size_t n_evict;
+	bool scanned, idle;
+	/* Is that run live? Then its folder stays. */
+	bool (*is_live)(struct folders *folders, uint64_t number);
+};
+
+void run_folder_init(struct run_folder *folder);
+void run_folder_close(struct run_folder *folder);
+
+/* Opens (and makes, if need be) runs/ below the box's folder. 0 or -errno. */
+int folders_open(struct folders *folders, struct loop *loop, int box_dir, uint64_t keep);
+void folders_close(struct folders *folders);
+/* Makes the folder of run number with its script in it; -EEXIST if it is there. Nothing is left
+ * on an error. */
+int folders_make(struct folders *folders, uint64_t number, const char *script, size_t len,
+		 struct run_folder *out);
+/* Opens an existing one again. */
+int folders_reopen(struct folders *folders, uint64_t number, struct run_folder *out);
+/* Removes a folder and what a keeper puts into it. */
+void folders_remove(struct folders *folders, uint64_t number);
+/* A run has ended for good: its folder counts, and old ones go when there are too many. */
+void folders_note_ended(struct folders *folders);
+/* Opens the run's RUN_ORDER for appending. A descriptor or -errno. */
+int run_folder_open_order(struct run_folder *folder);
+
+#endif

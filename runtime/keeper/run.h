@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Runs: one command each, with its folder, its two streams, who watches them, and its record.
+ * A run is live from its submission until its command has ended and nothing can write to its
+ * streams any more; then its memory is freed and only the folder is left (folders.h).
+ */
+#ifndef KEEPER_RUN_H
+#define KEEPER_RUN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "keeper/daemon.h"
+#include "keeper/folders.h"
+#include "keeper/loop.h"
+#include "keeper/fifo.h"
+#include "protocol.h"
+
+/* Offsets that a daemon waits for on one stream, in no order. */
+struct watch {
+	uint64_t *offsets;
+	size_t n, size;
+};
+
+struct run {
+	struct run *next_live, **prev_live;
+	struct run *next_queued; /* the session's */
+	struct runs *runs;
+	const char *session; /* name; outlives the run */
+	uint64_t number;
+	enum run_state state;
+	enum run_state end_state; /* what run_end() found, until it is said */
+	int code;
+	int attempts; /* to start its command */
+	pid_t box_pid;
+	int64_t started_us, ended_us;
+	uint64_t end_size[N_STREAMS];
+	struct run_folder folder;
+	struct fifo *streams[N_STREAMS];
+	struct watch watch[N_STREAMS];
+	uint64_t closed_size[N_STREAMS];   /* of a stream that is gone */
+	int last_stream;		   /* which wrote last; -1 none yet */
+	uint64_t segment_start[N_STREAMS]; /* its size when it last took over */
+	bool truncated;
+	bool said_closed;
+	bool record_is_old; /* what is on disk is not what is so */
+	struct loop_task record_task;
+};
+
+enum { RUN_HASH = 256 };
+
+/* All runs of the box. */
+struct runs {
+	struct loop *loop;
+	struct daemon *daemon;
+	struct folders folders;
+	const char *token; /* of this start, borrowed */
+	struct run *live[RUN_HASH];
+};
+
+/* dir: the box's folder, borrowed. keep: how many ended runs stay. 0 or -errno. */
+int runs_open(struct runs *runs, struct loop *loop, struct daemon *daemon, int dir, uint64_t keep,
+	      const char *token);
+/* Writes what is unwritten and frees all. */
+void runs_close(struct runs *runs);
+struct run *runs_find(struct runs *runs, uint64_t number);
+/* Calls fn for each live run, oldest number first not promised; fn may end the run it is given. */
+void runs_each(struct runs *runs, void (*fn)(struct run *run, void *ctx), void *ctx);
+/* Writes all records that wait for their turn. */
+void runs_write_records(struct runs *runs);
+
+/* A queued run with its folder and script on disk. 0 or -errno (EEXIST, ENOSPC, …). */
+int run_new(struct runs *runs, uint64_t number, const char *session, const char *script, size_t len,
+	    struct run **out);
+/* Forgets a run that was never announced, and its folder. */
+void run_drop(struct run *run);
+/* Closes the folder's descriptors while the run waits in a queue, and opens them again. */
+void run_park(struct run *run);
+int run_unpark(struct run *run);
+/* The command starts: takes the streams' ends and says RUN_RUNNING. */
+void run_begin(struct run *run, struct fifo *const streams[N_STREAMS]);
+/* The process that runs it, once it is known. */
+void run_note_pid(struct run *run, pid_t box_pid);
+/* The command has not begun after all: back to RUN_QUEUED, nothing of its streams is left. */
+void run_rewind(struct run *run);
+/*
+ * The command has ended: what its pipes hold is read, sizes are noted. state is an end. It counts
+ * from run_say_end() on, which comes at once or a moment later.
+ */
+void run_end(struct run *run, enum run_state state, int code);
+/* May free the run. */
+void run_say_end(struct run *run);
+/* run_end() and run_say_end() of a run whose command never started; why goes to `why`. */
+void run_fail(struct run *run, const char *why);
+/* The box is gone: the streams end now, with what is in them. May free the run. */
+void run_cut(struct run *run);
+/* Bytes of our own for a stream of a running run. */
+void run_append(struct run *run, enum stream which, const char *bytes, size_t len);
+
+void run_say(struct run *run);
+/* MSG_WATCH for a live run. -ENOMEM. */
+int run_watch(struct run *run, enum stream which, uint64_t offset);
+/* MSG_WATCH for one that is not: its end, from the folder. -ENOENT when there is none. */
+int runs_watch_ended(struct runs *runs, uint64_t number, enum stream which);
+
+#endif

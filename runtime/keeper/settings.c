@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The fields of MSG_START: every one is checked here, so that what follows may rely on it. What
+ * cannot be honoured is refused. Pure functions, no I/O, no locks.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/param.h>
+
+#include "base/kv.h"
+#include "base/text.h"
+#include "box.h"
+#include "cgroup.h"
+#include "runtime.h"
+#include "stages.h"
+
+enum {
+	MIN_MEMORY_BYTES = 4 << 20, /* below, not even a shell starts */
+	MIN_PIDS = 4,
+	MIN_CPUS_MILLI = 10, /* the kernel's smallest quota is 1 ms of a period of 100 */
+};
+
+int failure_set(struct failure *why, int error, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (why->text[0])
+		return -error;
+	why->error = error;
+	va_start(ap, fmt);
+	vsnprintf(why->text, sizeof(why->text), fmt, ap);
+	va_end(ap);
+	return -error;
+}
+
+static int need(const struct box_settings *set, const char *key, const char **value,
+		struct failure *why)
+{
+	*value = field_get(set->fields, set->fields_len, key);
+	if (!*value || !**value)
+		return failure_set(why, EINVAL, "the setting %s is missing", key);
+	return 0;
+}
+
+static int need_number(const struct box_settings *set, const char *key, uint64_t min, uint64_t max,
+		       uint64_t *out, struct failure *why)
+{
+	const char *value;
+
+	if (need(set, key, &value, why) < 0)
+		return -EINVAL;
+	if (parse_u64(value, min, max, out) < 0)
+		return failure_set(why, EINVAL, "the setting %s is no number from %llu to %llu",
+				   key, (unsigned long long)min, (unsigned long long)max);
+	return 0;
+}
+
+/* A limit: 0 or absent is none. */
+static int limit(const struct box_settings *set, const char *key, uint64_t min, uint64_t *out,
+		 struct failure *why)
+{
+	*out = 0;
+	if (!field_get(set->fields, set->fields_len, key))
+		return 0;
+	if (need_number(set, key, 0, INT64_MAX, out, why) < 0)
+		return -EINVAL;
+	if (*out && *out < min)
+		return failure_set(why, EINVAL, "%s is below %llu, the least a box can live with",
+				   key, (unsigned long long)min);
+	return 0;
+}
+
+static int need_ids(const struct box_settings *set, const char *key, uid_t *out,
+		    struct failure *why)
+{
+	uint64_t base = 0;
+
+	/* Below lie the machine's own ids; the last id is none. */
+	if (need_number(set, key, BOX_IDS, UINT32_MAX - BOX_IDS, &base, why) < 0)
+		return -EINVAL;
+	*out = (uid_t)base;
+	return 0;
+}
+
+static int check_words(const struct box_settings *set, struct failure *why)
+{
+	if (strlen(set->hostname) > MAXHOSTNAMELEN)
+		return failure_set(why, EINVAL, "the host name is longer than %d bytes",
+				   MAXHOSTNAMELEN);
+	if (strcmp(set->image, "host"))
+		return failure_set(why, EOPNOTSUPP, "no box can be made from this kind of image");
+	if (set->image_dir[0] != '/')
+		return failure_set(why, EINVAL, "image_dir is no absolute path");
+	if (!cgroup_path_is_valid(set->cgroup))
+		return failure_set(why, EINVAL, "cgroup is no path of the form NAME/NAME");
+	if (set->cwd[0] != '/')
+		return failure_set(why, EINVAL, "cwd is no absolute path");
+	if (set->uid_base < set->storage_base + BOX_IDS &&
+	    set->storage_base < set->uid_base + BOX_IDS)
+		return failure_set(why, EINVAL, "uid_base and storage_base overlap");
+	return 0;
+}
+
+int box_settings_parse(struct box_settings *set, const char *fields, size_t len,
+		       struct failure *why)
+{
+	int r;
+
+	*set = (struct box_settings){ .fields = fields, .fields_len = len };
+	*why = (struct failure){ .step = "read the settings" };
+	if (!len || fields[len - 1] != '\0')
+		return failure_set(why, EINVAL, "the settings are no field list");
+	if ((r = need_number(set, "box", 1, UINT64_MAX, &set->number, why)) < 0 ||
+	    (r = need(set, "name", &set->name, why)) < 0 ||
+	    (r = need(set, "hostname", &set->hostname, why)) < 0 ||
+	    (r = need(set, "token", &set->token, why)) < 0 ||
+	    (r = need(set, "image", &set->image, why)) < 0 ||
+	    (r = need(set, "image_dir", &set->image_dir, why)) < 0 ||
+	    (r = need(set, "cgroup", &set->cgroup, why)) < 0 ||
+	    (r = need_ids(set, "uid_base", &set->uid_base, why)) < 0 ||
+	    (r = need_ids(set, "storage_base", &set->storage_base, why)) < 0 ||
+	    (r = limit(set, "memory", MIN_MEMORY_BYTES, &set->memory_bytes, why)) < 0 ||
+	    (r = limit(set, "pids", MIN_PIDS, &set->max_pids, why)) < 0 ||
+	    (r = limit(set, "cpus_milli", MIN_CPUS_MILLI, &set->cpus_milli, why)) < 0)
+		return r;
+	set->keep_runs = field_get_u64(fields, len, "keep_runs", 0);
+	set->cwd = field_get(fields, len, "cwd");
+	if (!set->cwd || !*set->cwd)
+		set->cwd = "/workspace";
+	set->tz = field_get(fields, len, "tz");
+	return check_words(set, why);
+}

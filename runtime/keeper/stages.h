@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The making of a box as two recipes that run side by side, each a table of named stages: the
+ * keeper's (start.c) and the child's (child.c), which ends by becoming the box's init. They meet
+ * three times, over the socketpair that later is init's: the keeper says that the ids are mapped,
+ * hands the trees over, and opens the cgroups; in between both work at the same
+ * time, as most of a start is time in the kernel. A stage returns 0 or -errno; the runner notes its name, a stage may add a
+ * sentence by failure_set() where the errno alone would not help a person.
+ */
+#ifndef KEEPER_STAGES_H
+#define KEEPER_STAGES_H
+
+#include "box.h"
+
+/* Detached mounts that the keeper makes and the child attaches. */
+enum tree {
+	TREE_SYSTEM,	/* the box's system/, idmapped: upper and work folders of both overlays */
+	TREE_WORKSPACE, /* the box's workspace/, idmapped */
+	TREE_ROOT,	/* the image's lower of /, idmapped, read-only */
+	TREE_USRMASK,	/* the image's upper lower of /usr, likewise */
+	TREE_USR,	/* the machine's /usr, likewise */
+	TREE_CONTROL,	/* the control tmpfs */
+	N_TREES,
+};
+
+/* Everything of a start; the child works on its own copy. Descriptors are -1 where not open. */
+struct start {
+	const struct box_settings *set;
+	struct box *box;
+	struct failure *why;
+	int dir;   /* the box's folder */
+	int image; /* the image's folder */
+	int init_program;
+	int null; /* the machine's /dev/null, checked */
+	int sock, child_sock;
+	pid_t pid;
+	int pidfd;
+	int proc_child; /* /proc/PID of the child */
+	int trees[N_TREES];
+	/* the child's */
+	int stage_dir; /* staging tmpfs, on which the box's tree is put together */
+	int root;      /* the box's / while it is being made */
+};
+
+struct stage {
+	const char *step; /* "mount the root overlay" */
+	int (*run)(struct start *s);
+};
+
+/* A constant sentence or a formatted one; the first one stays. Returns -error. */
+int failure_set(struct failure *why, int error, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Runs stages in order up to the first that fails; *failed is its index then. */
+int stages_run(struct start *s, const struct stage *stages, size_t n, size_t *failed);
+
+/* The child's recipe; never returns. The text of its stage i, NULL for a number that is none. */
+_Noreturn void child_main(struct start *s);
+const char *child_stage_step(uint64_t i);
+
+/* What the keeper says to the child, one byte each, in this order; with START_TREES come the
+ * trees' descriptors, with START_CGROUP the doors of cgroup_make_rest(). */
+enum { START_IDS_MAPPED = 'i', START_TREES = 't', START_CGROUP = 'c' };
+
+#endif
