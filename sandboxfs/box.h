@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Boxes as the daemon knows them: the registry of names, each box's settings, state, live runs,
+ * environment and refusals. What is on disk is store.h's, what a keeper says is keeper.h's.
+ *
+ * Locks: the registry's (inside box.c) before one box's `lock`; never two boxes at once. A box is
+ * reference-counted; holding a reference keeps the struct, not the box: check `removed`.
+ */
+#ifndef SANDBOXFS_BOX_H
+#define SANDBOXFS_BOX_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uthash.h>
+
+#include "base/text.h"
+#include "files.h"
+#include "node.h"
+#include "options.h"
+#include "park.h"
+#include "protocol.h"
+#include "runtime.h"
+#include "why.h"
+
+struct keeper;
+
+/* A run that may still change: from its submission until nothing can write to its streams. */
+struct run {
+	UT_hash_handle hh; /* by number, in box->runs */
+	uint64_t number;
+	atomic_int refs;
+	char session[64];
+	enum run_state state;
+	int code;		      /* as in `exit` */
+	uint64_t end_size[N_STREAMS]; /* sizes when the command ended */
+	bool ended, closed, truncated;
+	int refused;   /* errno of a refused submission */
+	bool answered; /* the keeper has said whether it took it */
+	char *script;  /* until then: to record a refused one */
+	size_t script_len;
+	bool watching[N_STREAMS]; /* a MSG_WATCH is out */
+	bool unwanted;		  /* to be removed once it is closed */
+	struct park_list parks;	  /* requests that wait for it */
+};
+
+enum { ENDED_RUNS = 8 };
+
+struct env_var {
+	char *name;
+	char *value;	/* what a command sees; NULL: not set at present */
+	char *wanted;	/* written from outside: set in every new shell; NULL if not */
+	bool unwanted;	/* removed from outside */
+	uint64_t since; /* number of the first run that sees what was asked for last; 0 settled */
+};
+
+struct box {
+	UT_hash_handle hh_id;
+	UT_hash_handle hh_name;
+	uint32_t id;
+	atomic_int refs;
+
+	pthread_mutex_t lock; /* everything below, and the runs */
+	char name[64];
+	uid_t uid;
+	gid_t gid;
+	mode_t mode; /* permission bits */
+	char image[128];
+	int64_t created_us, changed_us, removed_us;
+	atomic_bool removed; /* in the trash */
+	atomic_bool gone;    /* not even there any more */
+	uint32_t block;	     /* number of its block of ids while it runs, else 0 */
+
+	enum box_state state;
+	char failed_why[256];
+	char image_key[IMAGE_KEY_SIZE]; /* of the running system */
+	char token[17];
+	struct keeper *keeper; /* NULL: nothing runs */
+	bool after_stop_start; /* restart, reset: start once it has stopped */
+	bool after_stop_reset;
+	bool cleaning;	 /* what a killed keeper left is being removed: it cannot start yet */
+	int start_errno; /* why the last start failed */
+
+	struct run *runs;		    /* live ones, and the newest ended ones */
+	struct run *ended_runs[ENDED_RUNS]; /* a ring of those */
+	unsigned int next_ended;
+	uint64_t next_run; /* 0: not yet read from disk */
+	uint64_t last_run; /* newest of all; 0 none */
+	uint64_t last_session_run;
+	size_t collected;	 /* bytes of scripts written and not yet submitted */
+	uint64_t last_ended_run; /* of those the present keeper told of */
+
+	struct env_var *env;
+	size_t n_env;
+	char cwd[4096];
+	pid_t shell_pid; /* host pid of the default session's shell, 0 none */
+
+	struct why why;
+	struct park_list parks;		 /* requests that wait for the box */
+	struct handle *polls;		 /* handles somebody polls, each a reference */
+	struct files_volume *volumes[2]; /* by enum files_kind; NULL until first used */
+	struct files_volume **ended_volumes;
+	size_t n_ended_volumes;
+	int live_root[2]; /* by enum files_kind: from the keeper while it runs, -1 */
+	char cgroup[512]; /* folder with cgroup.procs while it runs */
+};
+
+/* --- registry ---------------------------------------------------------------------------- */
+
+/* Loads every box from disk and adopts living keepers. 0 or -errno. */
+int boxes_load(void);
+/* Answers whoever waits and leaves the keepers; then, when no thread is left, frees all boxes. */
+void boxes_leave(void);
+void boxes_free(void);
+
+struct box *box_get(uint32_t id);		 /* a reference, or NULL */
+struct box *box_find(const char *name);		 /* live ones by name */
+struct box *box_find_removed(const char *shown); /* by the name shown in the trash */
+struct box *box_ref(struct box *box);
+void box_put(struct box *box);
+#define _cleanup_box_ __attribute__((cleanup(box_cleanup)))
+static inline void box_cleanup(struct box **box)
+{
+	if (*box)
+		box_put(*box);
+}
+
+/* Calls fn for each box (live or removed) with a reference held and no lock. A non-zero return ends it. */
+int boxes_each(bool removed, int (*fn)(struct box *box, void *ctx), void *ctx);
+/* The name a removed box shows in the trash. */
+void box_trash_name(struct box *box, char shown[96]);
+size_t boxes_count(void);
+
+/* What may go wrong: EEXIST EDQUOT ENOSPC … The new box in *made (a reference). */
+int box_create(const char *name, uid_t uid, gid_t gid, mode_t mode, struct box **made);
+int box_rename(struct box *box, const char *name);
+/* Takes the name away at once, ends processes behind it. */
+int box_remove(struct box *box);
+int box_restore(struct box *box, const char *name);
+int box_set_owner(struct box *box, uid_t uid, gid_t gid); /* (uid_t)-1 keeps */
+int box_set_mode(struct box *box, mode_t mode);
+/* Deletes what has been in the trash for long enough (all: everything that may go). Background. */
+void boxes_empty_trash(int64_t now_us);
+
+/* Janitor's work for one box: delete its system/, remove what a killed keeper left (box->cleaning). */
+void box_reset_now(struct box *box);
+void box_clean_now(struct box *box);
+/* The same before there are threads. */
+void box_clean_at_start(struct box *box);
+
+/* --- state, under box->lock ----------------------------------------------------------------- */
+
+/* Changes the state, tells events, wakes who waits for the box. reason only with BOX_FAILED. */
+void box_set_state(struct box *box, enum box_state state, const char *reason);
+/* The errno an open of `cmd` gets for a failed box. */
+int box_failed_errno(const struct box *box);
+
+/* --- runs, under box->lock ---------------------------------------------------------------- */
+
+/* Reads the run numbers from disk if that was not done yet. */
+void box_load_runs(struct box *box);
+struct run *box_live_run(struct box *box, uint64_t number); /* no reference; NULL */
+/* A new run of the next number, latest of its session. NULL when out of memory. */
+struct run *box_run_new(struct box *box, const char *session);
+/* A live run that an adopted keeper tells of. */
+struct run *box_run_adopt(struct box *box, uint64_t number);
+struct run *run_ref(struct run *run);
+void run_put(struct run *run);
+/* Its streams are closed: it will be forgotten (waiters keep their reference). */
+void box_run_forget(struct box *box, struct run *run);
+/* Removes the record of a run that is closed; its number is not used again. */
+int box_run_remove(struct box *box, uint64_t number);
+/* Nothing is queued, runs or may still write. */
+bool box_is_idle(struct box *box);
+/* The keeper is gone: every live run is lost. Collects who waited for them. */
+void box_runs_lost(struct box *box, struct park **ready);
+
+/* --- files ----------------------------------------------------------------------------------- */
+
+/* The volume, made on first use; NULL when out of memory. Under box->lock. */
+struct files_volume *box_volume(struct box *box, enum files_kind kind);
+/* The box runs now (descriptors are taken over) or no longer. Under box->lock. */
+void box_volumes_live(struct box *box, int workspace, int root);
+void box_volumes_stopped(struct box *box);
+
+#endif

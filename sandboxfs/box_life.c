@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One box: its state, its live runs, its volumes. Must not wait for the box. Everything here is
+ * called with box->lock held, but the janitor's work at the end, which takes it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "box.h"
+#include "daemon.h"
+#include "events.h"
+#include "keeper.h"
+#include "keeper_private.h"
+#include "store.h"
+
+void box_set_state(struct box *box, enum box_state state, const char *reason)
+{
+	if (state == BOX_FAILED)
+		snprintf(box->failed_why, sizeof(box->failed_why), "%s", reason ? reason : "");
+	else if (state == BOX_STARTING)
+		box->failed_why[0] = '\0';
+	if (state == BOX_FAILED)
+		why_add(&box->why, box->uid, "the box has failed: %s", box->failed_why);
+	if (box->state == state)
+		return;
+	box->state = state;
+	box->changed_us = realtime_us();
+	event_add(box, "state", reason ? "{s:s,s:s}" : "{s:s}", "state", box_state_word(state),
+		  "why", reason);
+	/* Starting, and what follows it, is saved by who knows that it went well. */
+	if (state == BOX_STOPPED || state == BOX_FAILED)
+		store_save(box);
+}
+
+int box_failed_errno(const struct box *box)
+{
+	return box->start_errno ? box->start_errno : EIO;
+}
+
+/* --- runs ---------------------------------------------------------------------------------------- */
+
+/* The newest run of the default session, by the records on disk. */
+static uint64_t newest_of_session(struct box *box, const uint64_t *numbers, size_t n)
+{
+	for (size_t i = n; i-- > 0;) {
+		struct run_record rec;
+
+		if (store_run_read(box, numbers[i], &rec) == 0 &&
+		    !strcmp(rec.session, DEFAULT_SESSION))
+			return numbers[i];
+	}
+	return 0;
+}
+
+static uint64_t box_newest_session_run(struct box *box)
+{
+	_cleanup_free_ uint64_t *numbers = NULL;
+	size_t n = 0;
+
+	return store_run_numbers(box, &numbers, &n) < 0 ? 0 : newest_of_session(box, numbers, n);
+}
+
+void box_load_runs(struct box *box)
+{
+	_cleanup_free_ uint64_t *numbers = NULL;
+	size_t n = 0;
+
+	if (box->next_run)
+		return;
+	if (store_run_numbers(box, &numbers, &n) < 0)
+		n = 0;
+	if (n)
+		box->last_run = MAX(box->last_run, numbers[n - 1]);
+	box->last_session_run = newest_of_session(box, numbers, n);
+	box->next_run = box->last_run + 1;
+}
+
+struct run *box_live_run(struct box *box, uint64_t number)
+{
+	struct run *run;
+
+	HASH_FIND(hh, box->runs, &number, sizeof(number), run);
+	return run;
+}
+
+struct run *box_run_adopt(struct box *box, uint64_t number)
+{
+	struct run *run = calloc(1, sizeof(*run));
+	struct run_record rec;
+
+	if (!run)
+		return NULL;
+	run->number = number;
+	atomic_init(&run->refs, 1);
+	/* box->token is already the living keeper's, so the record is believed. */
+	if (store_run_read(box, number, &rec) < 0 || !rec.session[0])
+		snprintf(rec.session, sizeof(rec.session), DEFAULT_SESSION);
+	snprintf(run->session, sizeof(run->session), "%s", rec.session);
+	HASH_ADD(hh, box->runs, number, sizeof(run->number), run);
+	return run;
+}
+
+struct run *box_run_new(struct box *box, const char *session)
+{
+	struct run *run;
+
+	box_load_runs(box);
+	if (box->next_run > NODE_MAX_ITEM)
+		return NULL;
+	run = calloc(1, sizeof(*run));
+	if (!run)
+		return NULL;
+	run->number = box->next_run++;
+	atomic_init(&run->refs, 1);
+	snprintf(run->session, sizeof(run->session), "%s", session);
+	run->state = RUN_QUEUED;
+	box->last_run = run->number;
+	if (!strcmp(session, DEFAULT_SESSION))
+		box->last_session_run = run->number;
+	HASH_ADD(hh, box->runs, number, sizeof(run->number), run);
+	return run;
+}
+
+struct run *run_ref(struct run *run)
+{
+	atomic_fetch_add(&run->refs, 1);
+	return run;
+}
+
+void run_put(struct run *run)
+{
+	if (atomic_fetch_sub(&run->refs, 1) != 1)
+		return;
+	free(run->script);
+	free(run);
+}
+
+/* Its keeper writes the record behind the message that told of the end, so the newest ended runs
+ * are still answered for from memory. */
+void box_run_forget(struct box *box, struct run *run)
+{
+	struct run **slot = &box->ended_runs[box->next_ended++ % ENDED_RUNS];
+
+	if (*slot) {
+		HASH_DELETE(hh, box->runs, *slot);
+		run_put(*slot);
+	}
+	*slot = run;
+}
+
+int box_run_remove(struct box *box, uint64_t number)
+{
+	struct run *run = box_live_run(box, number);
+	int r;
+
+	box_load_runs(box);
+	if (run) {
+		for (size_t i = 0; i < ENDED_RUNS; i++) {
+			if (box->ended_runs[i] == run)
+				box->ended_runs[i] = NULL;
+		}
+		HASH_DELETE(hh, box->runs, run);
+		run_put(run);
+	}
+	r = store_run_remove(box, number);
+	if (number == box->last_session_run)
+		box->last_session_run = box_newest_session_run(box);
+	/* The highest number must be known after the next start, too. */
+	if (r == 0 && number == box->last_run)
+		r = store_save(box);
+	return r;
+}
+
+bool box_is_idle(struct box *box)
+{
+	struct run *run, *next;
+
+	HASH_ITER (hh, box->runs, run, next) {
+		if (!run->closed)
+			return false;
+	}
+	return true;
+}
+
+void box_runs_lost(struct box *box, struct park **ready)
+{
+	struct run *run, *next;
+
+	HASH_ITER (hh, box->runs, run, next) {
+		if (run->closed)
+			continue;
+		if (!run->ended) {
+			run->state = RUN_LOST;
+			run->end_size[STREAM_OUT] = run->end_size[STREAM_ERR] = UINT64_MAX;
+		}
+		run->ended = run->closed = run->answered = true;
+		*ready = park_collect(&run->parks, 0, *ready);
+		box_run_forget(box, run);
+	}
+}
+
+/* --- files ---------------------------------------------------------------------------------------- */
+
+/* The ground under the volume as the box is now: the mount inside it, or the folder on disk. */
+static void volume_ground(struct box *box, enum files_kind kind)
+{
+	struct files_volume *vol = box->volumes[kind];
+	struct files_backing backing = { .live = true };
+	int dir;
+
+	if (box->live_root[kind] >= 0) {
+		backing.root = fcntl(box->live_root[kind], F_DUPFD_CLOEXEC, 3);
+		backing.id_base = keeper_block_base(box->block);
+		files_volume_set_backing(vol, backing.root < 0 ? NULL : &backing);
+		return;
+	}
+	backing.live = box->keeper != NULL;
+	backing.id_base = keeper_block_base(0);
+	dir = kind == FILES_WORKSPACE ? store_box_dir(box) : -1;
+	backing.root =
+		dir < 0 ? -1
+			: openat(dir, "workspace", O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (dir >= 0)
+		close(dir);
+	files_volume_set_backing(vol, backing.root < 0 ? NULL : &backing);
+}
+
+struct files_volume *box_volume(struct box *box, enum files_kind kind)
+{
+	if (box->volumes[kind])
+		return box->volumes[kind];
+	box->volumes[kind] = files_volume_new(box->id, kind);
+	if (!box->volumes[kind])
+		return NULL;
+	files_volume_set_owner(box->volumes[kind], box->uid, box->gid, box->mode);
+	volume_ground(box, kind);
+	return box->volumes[kind];
+}
+
+static void volumes_moved(struct box *box)
+{
+	for (int kind = 0; kind < 2; kind++) {
+		if (box->volumes[kind])
+			volume_ground(box, kind);
+	}
+}
+
+void box_volumes_live(struct box *box, int workspace, int root)
+{
+	int old_workspace = box->live_root[FILES_WORKSPACE], old_root = box->live_root[FILES_ROOT];
+
+	box->live_root[FILES_WORKSPACE] = workspace;
+	box->live_root[FILES_ROOT] = root;
+	volumes_moved(box);
+	/* The last close of an overlay writes to disk what is dirty there, which may take seconds. */
+	daemon_close_later(old_workspace);
+	daemon_close_later(old_root);
+}
+
+void box_volumes_stopped(struct box *box)
+{
+	box_volumes_live(box, -1, -1);
+}
+
+/* --- janitor ---------------------------------------------------------------------------------------- */
+
+void box_reset_now(struct box *box)
+{
+	struct park *ready;
+	int r;
+
+	pthread_mutex_lock(&box->lock);
+	if (!box->after_stop_reset || box->keeper || box->removed) {
+		pthread_mutex_unlock(&box->lock);
+		return;
+	}
+	pthread_mutex_unlock(&box->lock);
+	r = store_reset(box); /* slow; box->after_stop_reset keeps others from starting it */
+	pthread_mutex_lock(&box->lock);
+	box->after_stop_reset = false;
+	if (r < 0)
+		box_set_state(box, BOX_FAILED, "reset: could not remove its system's changes");
+	else if (box->after_stop_start && !box->removed)
+		keeper_start(box);
+	box->after_stop_start = false;
+	for (struct park *p = box->parks.first; p; p = p->next)
+		p->done = true;
+	ready = park_collect(&box->parks, 0, NULL);
+	pthread_mutex_unlock(&box->lock);
+	park_answer(ready);
+}
+
+/* A keeper that was killed could not take its cgroup away; without locks. */
+static void remove_cgroup(const struct box *box)
+{
+	char program[4096], cgroup[128],
+		*argv[] = { KEEPER_PROGRAM, "--remove-cgroup", cgroup, NULL };
+	char *envp[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+	pid_t pid;
+
+	keeper_cgroup_name(box, cgroup, sizeof(cgroup));
+	if (daemon_helper(KEEPER_PROGRAM, program, sizeof(program)) < 0 ||
+	    posix_spawn(&pid, program, NULL, NULL, argv, envp) != 0) {
+		log_warn("box %u: could not remove its cgroup", box->id);
+		return;
+	}
+	/* ECHILD: the event thread was faster, which is as good. */
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+void box_clean_at_start(struct box *box)
+{
+	remove_cgroup(box);
+}
+
+void box_clean_now(struct box *box)
+{
+	struct park *ready;
+
+	remove_cgroup(box);
+	pthread_mutex_lock(&box->lock);
+	box->cleaning = false;
+	if (box->after_stop_reset)
+		daemon_later(box, box_reset_now);
+	if (box->after_stop_start && !box->keeper && !box->removed && !box->after_stop_reset) {
+		box->after_stop_start = false;
+		keeper_start(box);
+	}
+	ready = park_collect(&box->parks, 0, NULL);
+	pthread_mutex_unlock(&box->lock);
+	park_answer(ready);
+	daemon_kick(); /* the trash may have waited for it */
+}

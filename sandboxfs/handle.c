@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* Open files of the control tree: their life, and rendering. Lock: handle->lock, a leaf. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "box.h"
+#include "fuse_ops.h"
+#include "fuse_wire.h"
+
+struct handle *handle_new(const struct ctx *ctx, uint64_t ino, const struct row *row, int flags)
+{
+	struct handle *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return NULL;
+	atomic_init(&h->refs, 1);
+	h->node = ctx->node;
+	h->ino = ino;
+	h->row = row;
+	h->box = ctx->box ? box_ref(ctx->box) : NULL;
+	h->flags = flags;
+	h->fd = -1;
+	h->limit = UINT64_MAX;
+	pthread_mutex_init(&h->lock, NULL);
+	return h;
+}
+
+struct handle *handle_ref(struct handle *h)
+{
+	atomic_fetch_add(&h->refs, 1);
+	return h;
+}
+
+void handle_put(struct handle *h)
+{
+	if (atomic_fetch_sub(&h->refs, 1) != 1)
+		return;
+	if (h->row->ops && h->row->ops->release)
+		h->row->ops->release(h);
+	if (h->poll)
+		fuse_pollhandle_destroy(h->poll);
+	if (h->run)
+		run_put(h->run);
+	if (h->box)
+		box_put(h->box);
+	text_free(&h->text);
+	pthread_mutex_destroy(&h->lock);
+	free(h);
+}
+
+void handle_reply_open(fuse_req_t req, struct handle *h)
+{
+	struct fuse_file_info fi = { .flags = h->flags,
+				     .direct_io = 1,
+				     .fh = (uint64_t)(uintptr_t)h };
+	int r;
+
+	if (h->row->ops && h->row->ops->stream)
+		r = fuse_wire_reply_open_stream(req, &fi);
+	else
+		r = fuse_reply_open(req, &fi);
+	if (r == -ENOENT)
+		handle_put(h); /* the opener was killed: there will be no release */
+}
+
+void handle_abandon(fuse_req_t req, struct handle *h, int error)
+{
+	fuse_reply_err(req, error);
+	handle_put(h);
+}
+
+int handle_render(struct ctx *ctx, struct handle *h)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&h->lock);
+	if (!h->rendered) {
+		text_reset(&h->text);
+		r = h->row->show(ctx, &h->text);
+		if (r == 0 && h->text.failed)
+			r = -ENOMEM;
+		h->rendered = r == 0;
+	}
+	pthread_mutex_unlock(&h->lock);
+	return r;
+}

@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Keepers: starting, asking, ending. What they say is handled in keeper_events.c.
+ * Locks: box->lock held by the callers; blocks_lock is a leaf.
+ */
+#include "keeper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/kv.h"
+#include "base/log.h"
+#include "daemon.h"
+#include "env.h"
+#include "events.h"
+#include "image.h"
+#include "keeper_private.h"
+#include "store.h"
+
+enum { ADOPT_MS = 5000 };
+
+/* --- blocks of ids ----------------------------------------------------------------------------- */
+
+static pthread_mutex_t blocks_lock = PTHREAD_MUTEX_INITIALIZER;
+static uid_t blocks_base;
+static uint32_t n_blocks, last_block;
+static bool *block_used; /* block 0 is the storage block */
+
+void keeper_init(uid_t uid_base, uint64_t uid_count)
+{
+	blocks_base = uid_base;
+	n_blocks = (uint32_t)(uid_count / BOX_IDS);
+	block_used = calloc(n_blocks, sizeof(*block_used));
+	if (!block_used)
+		n_blocks = 0;
+}
+
+uid_t keeper_block_base(uint32_t block)
+{
+	return blocks_base + block * BOX_IDS;
+}
+
+/* The next free one after the last given out, so that an id comes back as late as can be. */
+static uint32_t block_take(void)
+{
+	uint32_t found = 0;
+
+	pthread_mutex_lock(&blocks_lock);
+	for (uint32_t i = 1; i < n_blocks && !found; i++) {
+		uint32_t b = 1 + (last_block + i - 1) % (n_blocks - 1);
+
+		if (!block_used[b])
+			found = b;
+	}
+	if (found) {
+		block_used[found] = true;
+		last_block = found;
+	}
+	pthread_mutex_unlock(&blocks_lock);
+	return found;
+}
+
+void keeper_block_adopt(uint32_t block)
+{
+	pthread_mutex_lock(&blocks_lock);
+	if (block && block < n_blocks)
+		block_used[block] = true;
+	pthread_mutex_unlock(&blocks_lock);
+}
+
+void keeper_block_free(struct box *box)
+{
+	pthread_mutex_lock(&blocks_lock);
+	if (box->block && box->block < n_blocks)
+		block_used[box->block] = false;
+	pthread_mutex_unlock(&blocks_lock);
+	box->block = 0;
+}
+
+/* --- asking ------------------------------------------------------------------------------------- */
+
+uint64_t keeper_new_tag(void)
+{
+	static atomic_uint_least64_t last;
+
+	return atomic_fetch_add(&last, 1) + 1;
+}
+
+static int send_message(struct box *box, const struct msg *m, const void *payload, const int *fds,
+			int n_fds)
+{
+	struct keeper *k = box->keeper;
+
+	if (!k || msg_send(&k->link, m, payload, fds, n_fds) < 0)
+		return -EIO;
+	if (msg_wants_write(&k->link) && k->watched)
+		daemon_watch_change(&k->watch, EPOLLIN | EPOLLOUT);
+	return 0;
+}
+
+int keeper_request(struct box *box, enum msg_type type, uint64_t tag, int64_t v0,
+		   const struct text *fields)
+{
+	const struct msg m = {
+		.type = type, .tag = tag, .v = { v0 }, .len = fields ? fields->len : 0
+	};
+
+	if (fields && fields->failed)
+		return -ENOMEM;
+	return send_message(box, &m, fields ? fields->data : NULL, NULL, 0);
+}
+
+int keeper_submit(struct box *box, struct run *run, const char *script, size_t len)
+{
+	_cleanup_text_ struct text payload = { 0 };
+	struct msg m = { .type = MSG_SUBMIT,
+			 .run = run->number,
+			 .tag = KEEPER_RUN_TAG | run->number };
+
+	field_add(&payload, "session", run->session);
+	m.v[0] = (int64_t)payload.len;
+	text_add(&payload, script, len);
+	if (payload.failed)
+		return -ENOMEM;
+	m.len = payload.len;
+	return send_message(box, &m, payload.data, NULL, 0);
+}
+
+int keeper_run_request(struct box *box, enum msg_type type, uint64_t run, int64_t v0, int64_t v1)
+{
+	const struct msg m = { .type = type, .run = run, .v = { v0, v1 } };
+
+	return send_message(box, &m, NULL, NULL, 0);
+}
+
+/* --- starting ----------------------------------------------------------------------------------- */
+
+/* Its end of the socket, or -errno. */
+static int spawn_keeper(void)
+{
+	char program[4096], *argv[] = { KEEPER_PROGRAM, NULL };
+	char *envp[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t none;
+	int pair[2];
+	pid_t pid;
+	int r = daemon_helper(KEEPER_PROGRAM, program, sizeof(program));
+
+	if (r < 0)
+		return r;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_adddup2(&actions, pair[1], KEEPER_SOCKET_FD);
+	posix_spawn_file_actions_addclosefrom_np(&actions, KEEPER_SOCKET_FD + 1);
+	posix_spawnattr_init(&attr);
+	sigemptyset(&none);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+	r = -posix_spawn(&pid, program, &actions, &attr, argv, envp);
+	posix_spawnattr_destroy(&attr);
+	posix_spawn_file_actions_destroy(&actions);
+	close(pair[1]);
+	if (r == 0)
+		return pair[0];
+	close(pair[0]);
+	return r;
+}
+
+/*
+ * One keeper is kept ready, so that a box need not wait for a process to be made. It knows nothing
+ * yet, and ends when its socket does.
+ */
+static pthread_mutex_t spare_lock = PTHREAD_MUTEX_INITIALIZER; /* a leaf */
+static int spare = -1;
+static bool spare_wanted = true;
+
+static void refill_spare(void)
+{
+	int sock = -1;
+	bool wanted;
+
+	pthread_mutex_lock(&spare_lock);
+	wanted = spare_wanted && spare < 0;
+	pthread_mutex_unlock(&spare_lock);
+	if (wanted)
+		sock = spawn_keeper();
+	if (sock < 0)
+		return;
+	pthread_mutex_lock(&spare_lock);
+	if (spare_wanted && spare < 0)
+		spare = take_fd(&sock);
+	pthread_mutex_unlock(&spare_lock);
+	close_fd(&sock);
+}
+
+/* A keeper's socket: the spare one, or of a new one. */
+static int take_keeper(void)
+{
+	struct pollfd p = { .events = POLLIN };
+
+	pthread_mutex_lock(&spare_lock);
+	p.fd = take_fd(&spare);
+	pthread_mutex_unlock(&spare_lock);
+	/* One that waits has nothing to say: if it has, it is gone. */
+	if (p.fd >= 0 && poll(&p, 1, 0) != 0)
+		close_fd(&p.fd);
+	return p.fd >= 0 ? p.fd : spawn_keeper();
+}
+
+void keeper_end_spare(void)
+{
+	pthread_mutex_lock(&spare_lock);
+	spare_wanted = false;
+	close_fd(&spare);
+	pthread_mutex_unlock(&spare_lock);
+}
+
+static void host_name(const struct box *box, char out[64])
+{
+	size_t n = 0;
+
+	for (const char *p = box->name; *p && n < 63; p++) {
+		bool ok = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+			  (*p >= '0' && *p <= '9') || (n && *p == '-');
+
+		if (ok)
+			out[n++] = *p;
+		else if (n && out[n - 1] != '-')
+			out[n++] = '-';
+	}
+	while (n && out[n - 1] == '-')
+		n--;
+	if (!n)
+		n = (size_t)snprintf(out, 64, "box");
+	out[n] = '\0';
+}
+
+/* A path of the box's cgroup that no other daemon's boxes can have. */
+void keeper_cgroup_name(const struct box *box, char *out, size_t size)
+{
+	const char *path = store_path();
+
+	snprintf(out, size, "sandboxfs/%08x/%u", (unsigned int)hash_bytes(path, strlen(path)),
+		 box->id);
+}
+
+static void zone_name(char *out, size_t size)
+{
+	static const char prefix[] = "/usr/share/zoneinfo/";
+	char target[256];
+	ssize_t n = readlink("/etc/localtime", target, sizeof(target) - 1);
+	const char *p;
+
+	out[0] = '\0';
+	if (n <= 0)
+		return;
+	target[n] = '\0';
+	p = strstr(target, prefix);
+	if (p)
+		snprintf(out, size, "%s", p + strlen(prefix));
+}
+
+static void start_fields(const struct box *box, const char *image_dir, struct text *t)
+{
+	char hostname[64], cgroup[128], zone[200];
+	const struct options *o = &the_options;
+
+	host_name(box, hostname);
+	keeper_cgroup_name(box, cgroup, sizeof(cgroup));
+	zone_name(zone, sizeof(zone));
+	field_add_u64(t, "box", box->id);
+	field_add(t, "name", box->name);
+	field_add(t, "hostname", hostname);
+	field_add(t, "token", box->token);
+	field_add_u64(t, "uid_base", keeper_block_base(box->block));
+	field_add_u64(t, "storage_base", keeper_block_base(0));
+	field_add(t, "image", box->image);
+	field_add(t, "image_dir", image_dir);
+	field_add(t, "cgroup", cgroup);
+	field_add_u64(t, "memory", o->memory == UINT64_MAX ? 0 : o->memory);
+	field_add_u64(t, "pids", o->pids == UINT64_MAX ? 0 : o->pids);
+	field_add_u64(t, "cpus_milli", o->cpus_milli == UINT64_MAX ? 0 : o->cpus_milli);
+	field_add_u64(t, "keep_runs", o->keep_runs);
+	field_add(t, "cwd", box->cwd);
+	if (zone[0])
+		field_add(t, "tz", zone);
+	env_start_fields(box, t);
+}
+
+static int send_start(struct box *box, const char *image_dir)
+{
+	_cleanup_text_ struct text fields = { 0 };
+	_cleanup_close_ int dir = store_box_dir(box);
+	struct msg m = { .type = MSG_START, .tag = KEEPER_START_TAG };
+
+	if (dir < 0)
+		return dir;
+	start_fields(box, image_dir, &fields);
+	if (fields.failed)
+		return -ENOMEM;
+	m.len = fields.len;
+	return send_message(box, &m, fields.data, &dir, 1);
+}
+
+static void new_token(char token[17])
+{
+	uint64_t random = 0;
+
+	if (getrandom(&random, sizeof(random), 0) < 0)
+		random = hash_u64((uint64_t)monotonic_us());
+	snprintf(token, 17, "%016llx", (unsigned long long)random);
+}
+
+static void start_failed(struct box *box, int error, const char *what)
+{
+	char reason[256];
+
+	snprintf(reason, sizeof(reason), "%s: %s", what, strerror(error));
+	box->start_errno = error;
+	keeper_block_free(box);
+	box_set_state(box, BOX_FAILED, reason);
+}
+
+struct keeper *keeper_new(struct box *box)
+{
+	struct keeper *k = calloc(1, sizeof(*k));
+
+	if (!k)
+		return NULL;
+	msg_link_init(&k->link, -1);
+	k->box = box_ref(box);
+	k->watch.fd = -1;
+	k->watch.ready = keeper_ready;
+	return k;
+}
+
+void keeper_free(struct keeper *k)
+{
+	if (k->watched)
+		daemon_watch_remove(&k->watch);
+	msg_link_close(&k->link);
+	box_put(k->box);
+	free(k);
+}
+
+int keeper_watch(struct keeper *k)
+{
+	int r;
+
+	k->watch.fd = k->link.sock;
+	r = daemon_watch_add(&k->watch, EPOLLIN | (msg_wants_write(&k->link) ? EPOLLOUT : 0));
+	k->watched = r == 0;
+	return r;
+}
+
+static void launch(struct box *box, const char *image_dir)
+{
+	struct keeper *k = keeper_new(box);
+	int sock = k ? take_keeper() : -ENOMEM;
+	int r = MIN(sock, 0);
+
+	if (r == 0) {
+		msg_link_init(&k->link, sock);
+		box->keeper = k;
+		new_token(box->token);
+		store_save(box);
+		r = send_start(box, image_dir);
+	}
+	if (r == 0)
+		r = keeper_watch(k);
+	if (r < 0) {
+		box->keeper = NULL;
+		if (k)
+			keeper_free(k);
+		start_failed(box, -r, "start its keeper");
+	}
+}
+
+/* The box is on its way: now there is time to make the next one's keeper. */
+void keeper_started(void)
+{
+	daemon_run_later(refill_spare);
+}
+
+static void start_with_image(struct box *box)
+{
+	char dir[4096], why[256];
+	int r = image_current(box->image_key, dir, sizeof(dir), why, sizeof(why));
+
+	if (r == -EAGAIN)
+		return; /* keeper_image_ready() goes on */
+	if (r < 0) {
+		start_failed(box, -r, why);
+		return;
+	}
+	box->block = block_take();
+	if (!box->block) {
+		start_failed(box, EAGAIN, "no block of user ids is free (uid_count)");
+		return;
+	}
+	launch(box, dir);
+}
+
+void keeper_start(struct box *box)
+{
+	box_set_state(box, BOX_STARTING, NULL);
+	start_with_image(box);
+}
+
+static int continue_start(struct box *box, void *ctx)
+{
+	struct park *ready = NULL;
+
+	(void)ctx;
+	pthread_mutex_lock(&box->lock);
+	if (box->state == BOX_STARTING && !box->keeper && !box->removed) {
+		start_with_image(box);
+		ready = park_collect(&box->parks, 0, NULL);
+	}
+	pthread_mutex_unlock(&box->lock);
+	park_answer(ready);
+	return 0;
+}
+
+void keeper_image_ready(void)
+{
+	boxes_each(false, continue_start, NULL);
+}
+
+/* --- finding a living one again ---------------------------------------------------------------- */
+
+static int connect_keeper(const struct box *box)
+{
+	_cleanup_close_ int dir = store_box_dir(box);
+	_cleanup_close_ int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+	if (dir < 0 || sock < 0)
+		return dir < 0 ? dir : -errno;
+	/* The path of the state directory may be longer than a socket's can be. */
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/%s", dir, KEEPER_SOCKET);
+	if (connect(sock, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return -errno;
+	return take_fd(&sock);
+}
+
+int keeper_adopt(struct box *box)
+{
+	const struct msg hello = { .type = MSG_HELLO,
+				   .tag = KEEPER_START_TAG,
+				   .v = { PROTOCOL_VERSION } };
+	int64_t deadline = monotonic_ms() + ADOPT_MS;
+	struct keeper *k;
+	int sock = connect_keeper(box);
+	int r = 0;
+
+	if (sock < 0)
+		return sock;
+	k = keeper_new(box);
+	if (!k) {
+		close(sock);
+		return -ENOMEM;
+	}
+	msg_link_init(&k->link, sock);
+	box->keeper = k;
+	keeper_block_adopt(box->block);
+	r = send_message(box, &hello, NULL, NULL, 0);
+	while (r == 0 && !k->ready) {
+		struct pollfd p = { .fd = sock, .events = POLLIN };
+		int64_t left = deadline - monotonic_ms();
+
+		if (left <= 0 || poll(&p, 1, (int)left) == 0)
+			r = -ETIMEDOUT;
+		else
+			r = keeper_take_messages(k);
+	}
+	if (r == 0)
+		r = keeper_watch(k);
+	if (r < 0) {
+		box->keeper = NULL;
+		keeper_free(k);
+	}
+	return r;
+}
+
+/* --- ending ------------------------------------------------------------------------------------- */
+
+int keeper_stop(struct box *box, int64_t timeout_ms, uint64_t tag)
+{
+	int r;
+
+	if (!box->keeper) {
+		if (box->state == BOX_STARTING) /* it waits for the image */
+			box_set_state(box, BOX_STOPPED, NULL);
+		return 0;
+	}
+	r = keeper_request(box, MSG_STOP, tag, timeout_ms, NULL);
+	if (r == 0)
+		box_set_state(box, BOX_STOPPING, NULL);
+	return r;
+}
+
+void keeper_destroy(struct box *box)
+{
+	if (!box->keeper)
+		return;
+	keeper_request(box, MSG_DESTROY, 0, 0, NULL);
+	box->keeper->said_goodbye = true; /* its end is what we asked for */
+}
+
+void keeper_leave(struct box *box)
+{
+	if (!box->keeper)
+		return;
+	keeper_free(take_ptr(box->keeper));
+}

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What keepers say, turned into changes of boxes and runs, and who waited for them is answered.
+ * Runs on the event thread (and in keeper_adopt, before there are threads). box->lock is held
+ * while messages are handled; replies go out after it is let go.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/kv.h"
+#include "base/log.h"
+#include "env.h"
+#include "events.h"
+#include "keeper.h"
+#include "keeper_private.h"
+#include "store.h"
+#include "stream.h"
+#include "tree.h"
+
+static void collect_run(struct keeper *k, struct run *run, int error)
+{
+	k->answers = park_collect(&run->parks, error, k->answers);
+	k->streams_moved = true;
+}
+
+static void collect_box(struct keeper *k)
+{
+	k->answers = park_collect(&k->box->parks, 0, k->answers);
+}
+
+static void on_welcome(struct keeper *k, const struct msg *m, const char *payload, int *fds,
+		       int n_fds)
+{
+	struct box *box = k->box;
+	const char *cgroup = field_get(payload, m->len, "cgroup");
+
+	if (cgroup)
+		snprintf(box->cgroup, sizeof(box->cgroup), "%s", cgroup);
+	if (n_fds == 2)
+		box_volumes_live(box, take_fd(&fds[0]), take_fd(&fds[1]));
+	if (m->v[1] >= 0 && m->v[1] < N_BOX_STATES && box->state != (enum box_state)m->v[1])
+		box_set_state(box, (enum box_state)m->v[1], NULL);
+}
+
+static void on_state(struct keeper *k, const struct msg *m, const char *payload)
+{
+	if (m->v[0] < 0 || m->v[0] >= N_BOX_STATES)
+		return;
+	if (m->v[0] == BOX_STOPPED)
+		k->said_goodbye = true;
+	/* Its end brings the rest: see keeper_ended(). */
+	if (m->v[0] == BOX_STOPPED || k->box->removed)
+		return;
+	if (m->v[0] == BOX_FAILED)
+		k->said_goodbye = true;
+	box_set_state(k->box, (enum box_state)m->v[0], m->v[0] == BOX_FAILED ? payload : NULL);
+	collect_box(k);
+}
+
+static void refuse_run(struct keeper *k, struct run *run, int error, const char *why)
+{
+	struct box *box = k->box;
+
+	run->refused = error;
+	run->state = RUN_FAILED;
+	run->ended = run->closed = true;
+	run->end_size[STREAM_OUT] = run->end_size[STREAM_ERR] = 0;
+	store_run_refused(box, run->number, run->session, run->script ? run->script : "",
+			  run->script_len);
+	why_add(&box->why, box->uid, "run %llu was not started: %s (%s)",
+		(unsigned long long)run->number, strerror(error), why);
+	event_add(box, "run_failed", "{s:I,s:s}", "run", (json_int_t)run->number, "why", why);
+	collect_run(k, run, 0);
+	box_run_forget(box, run);
+}
+
+static void on_run_reply(struct keeper *k, uint64_t number, int error, const char *why)
+{
+	struct run *run = box_live_run(k->box, number);
+
+	if (!run)
+		return;
+	run->answered = true;
+	if (error) {
+		refuse_run(k, run, error, why);
+		return;
+	}
+	free(run->script);
+	run->script = NULL;
+	collect_run(k, run, 0);
+}
+
+static void on_start_reply(struct keeper *k, int error, const char *why)
+{
+	struct box *box = k->box;
+
+	if (error) {
+		k->said_goodbye = true;
+		box->start_errno = error;
+		why_add(&box->why, box->uid, "the box did not start: %s", why);
+		if (!box->removed)
+			box_set_state(box, BOX_FAILED, why);
+	} else {
+		k->ready = true;
+		if (box->state == BOX_STARTING)
+			box_set_state(box, BOX_RUNNING, NULL);
+		store_save(box);
+		keeper_started();
+	}
+	collect_box(k);
+}
+
+static void on_reply(struct keeper *k, const struct msg *m, const char *payload)
+{
+	int error = m->v[0] >= 0 && m->v[0] < 4096 ? (int)m->v[0] : EIO;
+
+	if (m->tag == KEEPER_START_TAG) {
+		on_start_reply(k, error, payload);
+		return;
+	}
+	if (m->tag & KEEPER_RUN_TAG) {
+		on_run_reply(k, m->tag & ~KEEPER_RUN_TAG, error, payload);
+		return;
+	}
+	for (struct park *p = k->box->parks.first; p; p = p->next) {
+		if (p->wait.tag != m->tag)
+			continue;
+		p->done = true;
+		p->error = error;
+		if (error)
+			why_add(&k->box->why, fuse_req_ctx(p->req)->uid, "%s %s: %s",
+				p->handle->row->name,
+				p->handle->text.data ? p->handle->text.data : "",
+				*payload ? payload : strerror(error));
+	}
+	collect_box(k);
+}
+
+static void run_event(const struct box *box, const struct run *run, bool was_ended)
+{
+	if (run->state == RUN_RUNNING)
+		event_add(box, "run_started", "{s:I}", "run", (json_int_t)run->number);
+	else if (run->ended && !was_ended)
+		event_add(box, "run_ended", "{s:I,s:s,s:i}", "run", (json_int_t)run->number,
+			  "state", run_state_word(run->state), "exit", run->code);
+}
+
+static void on_run(struct keeper *k, const struct msg *m)
+{
+	struct box *box = k->box;
+	struct run *run;
+	bool was_ended;
+
+	if (m->v[0] < 0 || m->v[0] >= N_RUN_STATES || !m->run || m->run > NODE_MAX_ITEM)
+		return;
+	run = box_live_run(box, m->run);
+	if (!run && !k->ready && !(m->flags & MSG_RUN_CLOSED))
+		run = box_run_adopt(box, m->run);
+	if (!run)
+		return;
+	was_ended = run->ended;
+	run->answered = true;
+	run->state = (enum run_state)m->v[0];
+	run->code = (int)m->v[1];
+	run->truncated |= m->flags & MSG_RUN_TRUNCATED;
+	if (run_state_is_end(run->state) && !run->ended) {
+		run->ended = true;
+		run->end_size[STREAM_OUT] = (uint64_t)m->v[2];
+		run->end_size[STREAM_ERR] = (uint64_t)m->v[3];
+	}
+	run->closed |= m->flags & MSG_RUN_CLOSED;
+	if (run->ended)
+		box->last_ended_run = MAX(box->last_ended_run, run->number);
+	run_event(box, run, was_ended);
+	collect_run(k, run, 0);
+	if (run->closed && run->unwanted)
+		box_run_remove(box, run->number);
+	else if (run->closed)
+		box_run_forget(box, run);
+}
+
+static void on_grown(struct keeper *k, const struct msg *m)
+{
+	struct run *run = box_live_run(k->box, m->run);
+
+	if (!run || m->v[0] < 0 || m->v[0] >= N_STREAMS)
+		return;
+	run->watching[m->v[0]] = false;
+	collect_run(k, run, 0);
+}
+
+static void on_session(struct keeper *k, const struct msg *m, const char *payload)
+{
+	const char *session = field_get(payload, m->len, "session");
+	const char *cwd = field_get(payload, m->len, "cwd");
+
+	if (!session || strcmp(session, DEFAULT_SESSION))
+		return;
+	k->box->shell_pid = (pid_t)m->v[0];
+	if (cwd)
+		snprintf(k->box->cwd, sizeof(k->box->cwd), "%s", cwd);
+	env_take_session(k->box, payload, m->len);
+}
+
+static void on_message(struct keeper *k, const struct msg *m, const char *payload, int *fds,
+		       int n_fds)
+{
+	switch (m->type) {
+	case MSG_WELCOME:
+		on_welcome(k, m, payload, fds, n_fds);
+		break;
+	case MSG_REPLY:
+		on_reply(k, m, payload);
+		break;
+	case MSG_STATE:
+		on_state(k, m, payload);
+		break;
+	case MSG_RUN:
+		on_run(k, m);
+		break;
+	case MSG_GROWN:
+		on_grown(k, m);
+		break;
+	case MSG_SESSION:
+		on_session(k, m, payload);
+		break;
+	case MSG_WHY:
+		why_add(&k->box->why, k->box->uid, "%s", payload);
+		break;
+	default: /* of a newer version: not for us */
+		break;
+	}
+}
+
+int keeper_take_messages(struct keeper *k)
+{
+	for (;;) {
+		int fds[MSG_MAX_FDS] = { -1, -1 }, n_fds = 0;
+		struct msg m;
+		char *payload;
+		int r = msg_receive(&k->link, &m, &payload, fds, &n_fds);
+
+		if (r <= 0)
+			return r;
+		on_message(k, &m, payload, fds, n_fds);
+		for (int i = 0; i < n_fds; i++)
+			close_fd(&fds[i]);
+	}
+}
+
+/* Has the box's system been asked for anew once it has stopped? */
+static void after_stop(struct box *box)
+{
+	bool start = box->after_stop_start;
+
+	if (box->cleaning)
+		return; /* box_clean_now() goes on */
+	if (box->after_stop_reset) {
+		daemon_later(box, box_reset_now);
+		return;
+	}
+	box->after_stop_start = false;
+	if (start && !box->removed)
+		keeper_start(box);
+}
+
+/* The keeper is gone, after its goodbye or without. */
+static void keeper_ended(struct keeper *k)
+{
+	struct box *box = k->box;
+
+	box->keeper = NULL;
+	box->shell_pid = 0;
+	box_runs_lost(box, &k->answers);
+	k->streams_moved = true;
+	box_volumes_stopped(box);
+	keeper_block_free(box);
+	if (!k->said_goodbye) {
+		log_warn("box %s: its keeper died", box->name);
+		box->cleaning = true;
+		daemon_later(box, box_clean_now);
+	}
+	if (box->removed)
+		daemon_kick();
+	else if (!k->said_goodbye)
+		box_set_state(box, BOX_FAILED, "its keeper died; its files are kept");
+	else if (box->state != BOX_FAILED)
+		box_set_state(box, BOX_STOPPED, NULL);
+	store_save(box);
+	after_stop(box);
+	for (struct park *p = box->parks.first; p; p = p->next)
+		p->done = true;
+	collect_box(k);
+}
+
+void keeper_ready(struct watch *watch, uint32_t events)
+{
+	struct keeper *k = container_of(watch, struct keeper, watch);
+	struct box *box = box_ref(k->box);
+	struct park *answers;
+	bool moved;
+	int r = 0;
+
+	pthread_mutex_lock(&box->lock);
+	k->answers = NULL;
+	k->streams_moved = false;
+	if (events & EPOLLOUT) {
+		r = msg_flush(&k->link);
+		if (r == 0 && !msg_wants_write(&k->link))
+			daemon_watch_change(&k->watch, EPOLLIN);
+	}
+	/* Also after a failed send: what it said before it went counts. */
+	r = keeper_take_messages(k) < 0 ? -EPIPE : r;
+	if (r < 0)
+		keeper_ended(k);
+	answers = k->answers;
+	k->answers = NULL;
+	moved = k->streams_moved;
+	if (r < 0)
+		keeper_free(k);
+	pthread_mutex_unlock(&box->lock);
+	park_answer(answers);
+	if (moved)
+		stream_notify_polls(box);
+	box_put(box);
+}

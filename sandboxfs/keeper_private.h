@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* Shared by keeper.c and keeper_events.c only. */
+#ifndef SANDBOXFS_KEEPER_PRIVATE_H
+#define SANDBOXFS_KEEPER_PRIVATE_H
+
+#include <stdbool.h>
+
+#include "box.h"
+#include "daemon.h"
+#include "protocol.h"
+
+/* Tags of our own requests that no park waits for. */
+#define KEEPER_RUN_TAG (1ull << 62)   /* | run number: a submission */
+#define KEEPER_START_TAG (1ull << 61) /* MSG_START and MSG_HELLO */
+
+struct keeper {
+	struct watch watch;
+	struct msg_link link; /* under box->lock */
+	struct box *box;      /* a reference */
+	bool watched;
+	bool ready;	      /* START or HELLO was answered well */
+	bool said_goodbye;    /* it has said that the box is stopped: its end is no accident */
+	struct park *answers; /* collected while messages are handled */
+	bool streams_moved;   /* poll handles have to be told */
+};
+
+/* A box has started with what was ready. */
+void keeper_started(void);
+struct keeper *keeper_new(struct box *box);
+void keeper_free(struct keeper *k);
+int keeper_watch(struct keeper *k);
+void keeper_block_adopt(uint32_t block);
+void keeper_block_free(struct box *box);
+void keeper_cgroup_name(const struct box *box, char *out, size_t size);
+
+/* Handles all that has come. 0, or -errno at its end. box->lock held. */
+int keeper_take_messages(struct keeper *k);
+/* The event thread's handler of a keeper's socket. */
+void keeper_ready(struct watch *watch, uint32_t events);
+
+#endif

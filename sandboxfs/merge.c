@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* Two streams as one. No locks; its owner serializes. */
+#include "merge.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "store.h"
+
+struct merge {
+	const struct box *box;
+	uint64_t run;
+	int fd[N_STREAMS], order;
+	uint64_t at[N_STREAMS], limit[N_STREAMS];
+	off_t order_at;		     /* words read of the order */
+	int turn;		     /* whose bytes come next, by the order */
+	uint64_t turn_left;	     /* how many */
+	uint64_t covered[N_STREAMS]; /* by the words read so far */
+};
+
+struct merge *merge_open(const struct box *box, uint64_t run)
+{
+	struct merge *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->box = box;
+	m->run = run;
+	m->order = -1;
+	m->fd[STREAM_OUT] = store_run_open(box, run, RUN_OUT);
+	m->fd[STREAM_ERR] = store_run_open(box, run, RUN_ERR);
+	m->limit[STREAM_OUT] = m->limit[STREAM_ERR] = UINT64_MAX;
+	return m;
+}
+
+void merge_close(struct merge *m)
+{
+	for (int s = 0; s < N_STREAMS; s++)
+		close_fd(&m->fd[s]);
+	close_fd(&m->order);
+	free(m);
+}
+
+void merge_set_limit(struct merge *m, const uint64_t limit[N_STREAMS])
+{
+	for (int s = 0; s < N_STREAMS; s++)
+		m->limit[s] = limit[s];
+}
+
+uint64_t merge_position(const struct merge *m, enum stream stream)
+{
+	return m->at[stream];
+}
+
+static uint64_t size_of(struct merge *m, int s)
+{
+	struct stat st;
+
+	if (m->fd[s] < 0) {
+		m->fd[s] = store_run_open(m->box, m->run, s == STREAM_OUT ? RUN_OUT : RUN_ERR);
+		if (m->fd[s] < 0)
+			return 0;
+	}
+	if (fstat(m->fd[s], &st) < 0)
+		return 0;
+	return MIN((uint64_t)st.st_size, m->limit[s]);
+}
+
+uint64_t merge_pending(struct merge *m, const struct box *box, uint64_t run)
+{
+	struct merge *fresh = m ? NULL : merge_open(box, run);
+	struct merge *of = m ? m : fresh;
+	uint64_t n = 0;
+
+	for (int s = 0; of && s < N_STREAMS; s++)
+		n += MAX(size_of(of, s), of->at[s]) - of->at[s];
+	if (fresh)
+		merge_close(fresh);
+	return n;
+}
+
+/* The next word of the order, if the keeper has written it. */
+static void next_turn(struct merge *m)
+{
+	uint64_t word;
+
+	if (m->order < 0)
+		m->order = store_run_open(m->box, m->run, RUN_ORDER);
+	while (!m->turn_left && m->order >= 0 &&
+	       pread(m->order, &word, sizeof(word), m->order_at) == (ssize_t)sizeof(word)) {
+		m->order_at += sizeof(word);
+		m->turn = word & 1;
+		m->covered[m->turn] += word >> 1;
+		/* Of a stretch that had no word yet, some may have been read already. */
+		m->turn_left = MAX(m->covered[m->turn], m->at[m->turn]) - m->at[m->turn];
+	}
+}
+
+/* Whose bytes come next, and how many of them are there now; 0 none. */
+static uint64_t next_bytes(struct merge *m, int *stream)
+{
+	uint64_t left[N_STREAMS];
+	int s;
+
+	next_turn(m);
+	for (s = 0; s < N_STREAMS; s++)
+		left[s] = MAX(size_of(m, s), m->at[s]) - m->at[s];
+	if (!m->turn_left && left[STREAM_OUT] && left[STREAM_ERR])
+		next_turn(m); /* the other one took over while we looked */
+	s = m->turn_left ? m->turn : left[STREAM_OUT] ? STREAM_OUT : STREAM_ERR;
+	*stream = s;
+	return m->turn_left ? MIN(left[s], m->turn_left) : left[s];
+}
+
+static void go_on(struct merge *m, int stream, uint64_t n)
+{
+	m->at[stream] += n;
+	if (m->turn_left)
+		m->turn_left -= n;
+}
+
+void merge_skip(struct merge *m, uint64_t n)
+{
+	while (n) {
+		int s;
+		uint64_t step = MIN(n, next_bytes(m, &s));
+
+		if (!step)
+			return;
+		go_on(m, s, step);
+		n -= step;
+	}
+}
+
+ssize_t merge_read(struct merge *m, char *buf, size_t size)
+{
+	int s;
+	uint64_t there = next_bytes(m, &s);
+	ssize_t n;
+
+	if (!there)
+		return 0;
+	n = pread(m->fd[s], buf, MIN(size, there), (off_t)m->at[s]);
+	if (n < 0)
+		return -errno;
+	go_on(m, s, (uint64_t)n);
+	return n;
+}

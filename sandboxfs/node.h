@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a control node of the tree is, and its 64-bit node id: nothing is allocated for one, a
+ * stale one is ESTALE and never another box. Bit 63 is set for nodes of files.h only.
+ */
+#ifndef SANDBOXFS_NODE_H
+#define SANDBOXFS_NODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum dir_kind {
+	DIR_ROOT = 1,
+	DIR_DOT,   /* .sandboxfs */
+	DIR_TRASH, /* .sandboxfs/trash */
+	DIR_ROOTS, /* .sandboxfs/root */
+	DIR_BOX,
+	DIR_TRASHED, /* .sandboxfs/trash/NAME */
+	DIR_PROCS,
+	DIR_RUN,
+	DIR_ENV,
+	N_DIR_KINDS,
+	NODE_ALIAS = 15, /* item = number of an alias (alias.h) */
+};
+
+enum {
+	ROW_SELF = 0,	   /* the directory itself; row n of its table is n+1 */
+	ROW_DYNAMIC = 255, /* a file that is no row: env/NAME */
+};
+
+struct node {
+	uint8_t kind; /* enum dir_kind */
+	uint8_t row;
+	uint32_t box;  /* 24 bits; 0 where there is none */
+	uint32_t item; /* 27 bits: run number, or index of a variable */
+};
+
+enum { NODE_BOX_BITS = 24, NODE_ITEM_BITS = 27 };
+#define NODE_MAX_BOX ((1u << NODE_BOX_BITS) - 1)
+#define NODE_MAX_ITEM ((1u << NODE_ITEM_BITS) - 1)
+
+static inline uint64_t node_id(struct node n)
+{
+	if (n.kind == DIR_ROOT && n.row == ROW_SELF)
+		return 1; /* FUSE_ROOT_ID */
+	return (uint64_t)n.kind << 59 | (uint64_t)n.row << 51 | (uint64_t)n.box << NODE_ITEM_BITS |
+	       n.item;
+}
+
+static inline struct node node_of_id(uint64_t id)
+{
+	if (id == 1)
+		return (struct node){ .kind = DIR_ROOT };
+	return (struct node){
+		.kind = id >> 59 & 15,
+		.row = id >> 51 & 255,
+		.box = id >> NODE_ITEM_BITS & NODE_MAX_BOX,
+		.item = id & NODE_MAX_ITEM,
+	};
+}
+
+static inline bool node_is_dir(struct node n)
+{
+	return n.row == ROW_SELF && n.kind != NODE_ALIAS;
+}
+
+#endif

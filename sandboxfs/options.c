@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The option table and its readers. A new setting is one row here and one field in struct options.
+ * No locks: settings are fixed before any thread starts.
+ */
+#include "options.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <ini.h>
+#include <pwd.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+struct option_row;
+
+struct option_type {
+	const char *word; /* in --help */
+	int (*parse)(void *field, const struct option_row *row, const char *value);
+	void (*show)(const void *field, struct text *out);
+};
+
+struct option_row {
+	const char *key; /* "section.key", or "key" for those before any section */
+	const struct option_type *type;
+	size_t offset;
+	uint64_t min, max;
+	const char *fallback; /* default, as one would write it */
+	const char *help;
+};
+
+static int parse_string(void *field, const struct option_row *row, const char *value)
+{
+	char *copy;
+
+	(void)row;
+	if (!*value)
+		return -EINVAL;
+	copy = strdup(value);
+	if (!copy)
+		return -ENOMEM;
+	free(*(char **)field);
+	*(char **)field = copy;
+	return 0;
+}
+
+static void show_string(const void *field, struct text *out)
+{
+	text_add_str(out, *(char *const *)field);
+}
+
+static int parse_number(void *field, const struct option_row *row, const char *value)
+{
+	return parse_u64(value, row->min, row->max, field);
+}
+
+static void show_number(const void *field, struct text *out)
+{
+	text_printf(out, "%llu", (unsigned long long)*(const uint64_t *)field);
+}
+
+static int parse_id(void *field, const struct option_row *row, const char *value)
+{
+	uint64_t v;
+	int r = parse_u64(value, row->min, row->max, &v);
+
+	if (r == 0)
+		*(uid_t *)field = (uid_t)v;
+	return r;
+}
+
+static void show_id(const void *field, struct text *out)
+{
+	text_printf(out, "%u", *(const uid_t *)field);
+}
+
+static int parse_user(void *field, const struct option_row *row, const char *value)
+{
+	const struct passwd *pw = getpwnam(value);
+
+	if (!pw)
+		return parse_id(field, row, value);
+	*(uid_t *)field = pw->pw_uid;
+	return 0;
+}
+
+static int parse_group(void *field, const struct option_row *row, const char *value)
+{
+	const struct group *gr = getgrnam(value);
+
+	if (!gr)
+		return parse_id(field, row, value);
+	*(gid_t *)field = gr->gr_gid;
+	return 0;
+}
+
+static int parse_mode(void *field, const struct option_row *row, const char *value)
+{
+	char *end;
+	unsigned long v = strtoul(value, &end, 8);
+
+	(void)row;
+	if (*value < '0' || *value > '7' || *end || v > 01777)
+		return -EINVAL;
+	*(mode_t *)field = (mode_t)v;
+	return 0;
+}
+
+static void show_mode(const void *field, struct text *out)
+{
+	text_printf(out, "%04o", *(const mode_t *)field);
+}
+
+static int parse_yes_no(void *field, const struct option_row *row, const char *value)
+{
+	(void)row;
+	return parse_bool(value, field);
+}
+
+static void show_yes_no(const void *field, struct text *out)
+{
+	text_add_str(out, *(const bool *)field ? "yes" : "no");
+}
+
+static int parse_bytes(void *field, const struct option_row *row, const char *value)
+{
+	uint64_t v;
+	int r = parse_size(value, &v);
+
+	if (r == 0 && (v < row->min || v > row->max))
+		r = -ERANGE;
+	if (r == 0)
+		*(uint64_t *)field = v;
+	return r;
+}
+
+static void show_bytes(const void *field, struct text *out)
+{
+	char buf[32];
+
+	text_add_str(out, format_size(buf, *(const uint64_t *)field));
+}
+
+/* A number, or "unlimited". */
+static int parse_count(void *field, const struct option_row *row, const char *value)
+{
+	if (!strcmp(value, "unlimited") || !strcmp(value, "max")) {
+		*(uint64_t *)field = UINT64_MAX;
+		return 0;
+	}
+	return parse_u64(value, row->min, row->max, field);
+}
+
+static void show_count(const void *field, struct text *out)
+{
+	if (*(const uint64_t *)field == UINT64_MAX)
+		text_add_str(out, "unlimited");
+	else
+		show_number(field, out);
+}
+
+static int parse_duration(void *field, const struct option_row *row, const char *value)
+{
+	(void)row;
+	return parse_duration_ms(value, field);
+}
+
+static void show_duration(const void *field, struct text *out)
+{
+	char buf[32];
+
+	text_add_str(out, format_duration(buf, *(const int64_t *)field));
+}
+
+static int parse_on_unmount(void *field, const struct option_row *row, const char *value)
+{
+	(void)row;
+	if (strcmp(value, "stop") && strcmp(value, "keep"))
+		return -EINVAL;
+	*(bool *)field = !strcmp(value, "keep");
+	return 0;
+}
+
+static void show_on_unmount(const void *field, struct text *out)
+{
+	text_add_str(out, *(const bool *)field ? "keep" : "stop");
+}
+
+/* CPUs as "2" or "0.5", kept in thousandths. */
+static int parse_cpus(void *field, const struct option_row *row, const char *value)
+{
+	uint64_t whole = 0, milli = 0;
+	const char *p = value;
+	int digits = 0;
+
+	if (!strcmp(value, "unlimited") || !strcmp(value, "max")) {
+		*(uint64_t *)field = UINT64_MAX;
+		return 0;
+	}
+	for (; *p >= '0' && *p <= '9' && whole < 100000; p++, digits++)
+		whole = whole * 10 + (*p - '0');
+	if (*p == '.') {
+		uint64_t unit = 100;
+
+		for (p++; *p >= '0' && *p <= '9'; p++, digits++, unit /= 10)
+			milli += unit * (*p - '0');
+	}
+	milli += whole * 1000;
+	if (!digits || *p || milli < row->min || milli > row->max)
+		return -EINVAL;
+	*(uint64_t *)field = milli;
+	return 0;
+}
+
+static void show_cpus(const void *field, struct text *out)
+{
+	uint64_t v = *(const uint64_t *)field;
+
+	if (v == UINT64_MAX)
+		text_add_str(out, "unlimited");
+	else if (v % 1000)
+		text_printf(out, "%llu.%03llu", (unsigned long long)v / 1000,
+			    (unsigned long long)v % 1000);
+	else
+		text_printf(out, "%llu", (unsigned long long)v / 1000);
+}
+
+static const struct option_type type_string = { "TEXT", parse_string, show_string };
+static const struct option_type type_number = { "NUMBER", parse_number, show_number };
+static const struct option_type type_id = { "ID", parse_id, show_id };
+static const struct option_type type_user = { "USER", parse_user, show_id };
+static const struct option_type type_group = { "GROUP", parse_group, show_id };
+static const struct option_type type_mode = { "OCTAL", parse_mode, show_mode };
+static const struct option_type type_yes_no = { "yes|no", parse_yes_no, show_yes_no };
+static const struct option_type type_bytes = { "SIZE", parse_bytes, show_bytes };
+static const struct option_type type_count = { "NUMBER", parse_count, show_count };
+static const struct option_type type_duration = { "TIME", parse_duration, show_duration };
+static const struct option_type type_cpus = { "CPUS", parse_cpus, show_cpus };
+static const struct option_type type_on_unmount = { "stop|keep", parse_on_unmount,
+						    show_on_unmount };
+
+#define FIELD(f) offsetof(struct options, f)
+
+static const struct option_row option_rows[] = {
+	{ "state_dir", &type_string, FIELD(state_dir), 0, 0, "/var/lib/sandboxfs",
+	  "where boxes are kept; one daemon at a time" },
+	{ "root_mode", &type_mode, FIELD(root_mode), 0, 0, "0755",
+	  "mode of the mounted directory; 1777 lets every user make boxes" },
+	{ "root_owner", &type_user, FIELD(root_owner), 0, UINT32_MAX - 1, NULL,
+	  "its owner (default: who called sudo, else root)" },
+	{ "root_group", &type_group, FIELD(root_group), 0, UINT32_MAX - 1, NULL,
+	  "its group (default: of who called sudo, else root)" },
+	{ "allow_other", &type_yes_no, FIELD(allow_other), 0, 0, "yes",
+	  "let the machine's other users in, as permissions allow" },
+	{ "max_boxes", &type_number, FIELD(max_boxes), 1, 1 << 20, "4000",
+	  "boxes there may be (mkdir: EDQUOT beyond)" },
+	{ "max_boxes_per_user", &type_number, FIELD(max_boxes_per_user), 1, 1 << 20, "1000",
+	  "the same for each user but root" },
+	{ "max_waiting", &type_number, FIELD(max_waiting), 16, 1 << 24, "100000",
+	  "requests that may wait at a time (EDQUOT beyond)" },
+	{ "keep_runs", &type_number, FIELD(keep_runs), 1, 1 << 20, "256",
+	  "ended runs kept for each box at the least" },
+	{ "keep_removed", &type_duration, FIELD(keep_removed_ms), 0, 0, "1h",
+	  "how long a removed box's files stay in .sandboxfs/trash" },
+	{ "stop_timeout", &type_duration, FIELD(stop_timeout_ms), 0, 0, "10s",
+	  "between TERM and KILL when a box is stopped" },
+	{ "on_unmount", &type_on_unmount, FIELD(keep_on_unmount), 0, 0, "stop",
+	  "what unmounting does to running boxes" },
+	{ "uid_base", &type_id, FIELD(uid_base), 65536, 0xfffe0000u, "1879048192",
+	  "first host id for boxes; the first block of 65536 owns their files" },
+	{ "uid_count", &type_number, FIELD(uid_count), 131072, 0xfffe0000u, "268304384",
+	  "how many ids; each running box takes 65536" },
+	{ "image", &type_string, FIELD(image), 0, 0, "host",
+	  "what a new box is made from: host is this machine's own software" },
+	{ "passthrough", &type_yes_no, FIELD(passthrough), 0, 0, "yes",
+	  "file data by kernel passthrough where the kernel has it" },
+	{ "limits.memory", &type_bytes, FIELD(memory), 16 << 20, UINT64_MAX, "unlimited",
+	  "memory of a box" },
+	{ "limits.pids", &type_count, FIELD(pids), 8, 1 << 22, "4096",
+	  "processes and threads of a box" },
+	{ "limits.cpus", &type_cpus, FIELD(cpus_milli), 10, 100000000, "unlimited",
+	  "CPUs of a box, as 0.5 or 2" },
+};
+
+static void *row_field(const struct options *opt, const struct option_row *row)
+{
+	return (char *)opt + row->offset;
+}
+
+static uid_t sudo_id(const char *variable)
+{
+	const char *text = getenv(variable);
+	uint64_t id;
+
+	if (geteuid() != 0 || !text || parse_u64(text, 0, UINT32_MAX - 1, &id) < 0)
+		return 0;
+	return (uid_t)id;
+}
+
+int options_init(struct options *opt)
+{
+	*opt = (struct options){ .root_owner = sudo_id("SUDO_UID"),
+				 .root_group = sudo_id("SUDO_GID") };
+	for (size_t i = 0; i < ARRAY_SIZE(option_rows); i++) {
+		const struct option_row *row = &option_rows[i];
+		int r = row->fallback ? row->type->parse(row_field(opt, row), row, row->fallback)
+				      : 0;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void options_free(struct options *opt)
+{
+	free(opt->state_dir);
+	free(opt->image);
+	*opt = (struct options){ 0 };
+}
+
+int options_set(struct options *opt, const char *key, const char *value, struct options_error *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(option_rows); i++) {
+		const struct option_row *row = &option_rows[i];
+		int r;
+
+		if (strcmp(row->key, key))
+			continue;
+		r = row->type->parse(row_field(opt, row), row, value);
+		if (r < 0)
+			snprintf(err->text, sizeof(err->text), "%s: not a %s %s: %s", key,
+				 r == -ERANGE ? "permitted" : "valid", row->type->word, value);
+		return r < 0 ? -EINVAL : 0;
+	}
+	snprintf(err->text, sizeof(err->text), "unknown key %s", key);
+	return -EINVAL;
+}
+
+struct ini_reader {
+	struct options *opt;
+	struct options_error *err;
+};
+
+static int ini_line(void *user, const char *section, const char *name, const char *value)
+{
+	struct ini_reader *reader = user;
+	char key[128];
+
+	if (reader->err->text[0])
+		return 0; /* inih goes on after an error; the first one counts */
+	snprintf(key, sizeof(key), "%s%s%s", section, *section ? "." : "", name);
+	return options_set(reader->opt, key, value, reader->err) == 0;
+}
+
+int options_read_file(struct options *opt, const char *path, struct options_error *err)
+{
+	struct ini_reader reader = { opt, err };
+	_cleanup_fclose_ FILE *file = fopen(path, "re");
+	struct options_error what;
+	int line;
+
+	if (!file) {
+		snprintf(err->text, sizeof(err->text), "%s: %s", path, strerror(errno));
+		return -errno;
+	}
+	err->text[0] = '\0';
+	line = ini_parse_file(file, ini_line, &reader);
+	if (line == 0)
+		return 0;
+	what = *err;
+	snprintf(err->text, sizeof(err->text), "%.200s:%d: %.250s", path, MAX(line, 0),
+		 what.text[0] ? what.text : "not a line of an ini file");
+	return -EINVAL;
+}
+
+int options_parse_list(struct options *opt, const char *list, struct options_error *err)
+{
+	_cleanup_text_ struct text item = { 0 };
+
+	for (const char *p = list;; p++) {
+		char *eq;
+		int r;
+
+		if (p[0] == '\\' && p[1] == ',') {
+			text_add_char(&item, *++p);
+			continue;
+		}
+		if (*p && *p != ',') {
+			text_add_char(&item, *p);
+			continue;
+		}
+		eq = item.data ? strchr(item.data, '=') : NULL;
+		if (!eq) {
+			snprintf(err->text, sizeof(err->text), "-o takes key=value, not \"%s\"",
+				 item.data ? item.data : "");
+			return -EINVAL;
+		}
+		*eq = '\0';
+		r = options_set(opt, item.data, eq + 1, err);
+		if (r < 0)
+			return r;
+		text_reset(&item);
+		if (!*p)
+			return 0;
+	}
+}
+
+int options_check(const struct options *opt, struct options_error *err)
+{
+	if (opt->uid_base % 65536 || opt->uid_count % 65536 ||
+	    (uint64_t)opt->uid_base + opt->uid_count > UINT32_MAX) {
+		snprintf(err->text, sizeof(err->text),
+			 "uid_base and uid_count: multiples of 65536 whose sum stays below 2^32");
+		return -EINVAL;
+	}
+	if (strcmp(opt->image, "host")) {
+		snprintf(err->text, sizeof(err->text), "image: no image named %s (there is: host)",
+			 opt->image);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+void options_show(const struct options *opt, struct text *out)
+{
+	const char *section = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(option_rows); i++) {
+		const struct option_row *row = &option_rows[i];
+		const char *dot = strchr(row->key, '.');
+
+		if (dot && strncmp(section, row->key, dot - row->key + 1)) {
+			text_printf(out, "\n[%.*s]\n", (int)(dot - row->key), row->key);
+			section = row->key;
+		}
+		text_printf(out, "%s = ", dot ? dot + 1 : row->key);
+		row->type->show(row_field(opt, row), out);
+		text_add_char(out, '\n');
+	}
+}
+
+void options_help(struct text *out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(option_rows); i++) {
+		const struct option_row *row = &option_rows[i];
+		char left[64];
+
+		snprintf(left, sizeof(left), "%s=%s", row->key, row->type->word);
+		text_printf(out, "  %-28s %s%s%s%s\n", left, row->help, row->fallback ? " [" : "",
+			    row->fallback ? row->fallback : "", row->fallback ? "]" : "");
+	}
+}

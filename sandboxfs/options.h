@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Settings of the daemon. One table (options.c) serves the ini file, -o, --help, the manual page
+ * and `.sandboxfs/config`. Sizes in bytes, durations in ms. Read-only once the daemon runs.
+ */
+#ifndef SANDBOXFS_OPTIONS_H
+#define SANDBOXFS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/text.h"
+
+struct options {
+	char *state_dir;
+	mode_t root_mode;
+	uid_t root_owner;
+	gid_t root_group;
+	bool allow_other;
+	uint64_t max_boxes, max_boxes_per_user, max_waiting, keep_runs;
+	int64_t keep_removed_ms, stop_timeout_ms;
+	bool keep_on_unmount; /* on_unmount = keep */
+	uid_t uid_base;
+	uint64_t uid_count;
+	char *image;
+	bool passthrough;
+	/* [limits]: defaults for a box; UINT64_MAX is none */
+	uint64_t memory, pids, cpus_milli;
+};
+
+/* Where a wrong setting came from and what is wrong with it, one sentence. */
+struct options_error {
+	char text[512];
+};
+
+/* Defaults; root_owner and root_group are those who called sudo. 0 or -ENOMEM. */
+int options_init(struct options *opt);
+void options_free(struct options *opt);
+/* Sets one key ("memory" of section "limits" is "limits.memory"). -EINVAL and *err. */
+int options_set(struct options *opt, const char *key, const char *value, struct options_error *err);
+/* Reads an ini file; the first wrong line ends it: -EINVAL and *err with file and line. */
+int options_read_file(struct options *opt, const char *path, struct options_error *err);
+/* Parses "key=value,key=value" as given to -o. A comma in a value is written "\,". */
+int options_parse_list(struct options *opt, const char *list, struct options_error *err);
+/* Checks what only makes sense together. */
+int options_check(const struct options *opt, struct options_error *err);
+/* The effective settings as an ini file. */
+void options_show(const struct options *opt, struct text *out);
+/* The table for --help: one line a key with its default and meaning. */
+void options_help(struct text *out);
+
+#endif

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT */
+/* The daemon's own rights: it keeps what it and its helper programs need, and no more. */
+#ifndef SANDBOXFS_PRIVILEGES_H
+#define SANDBOXFS_PRIVILEGES_H
+
+/* Gives up every other capability, also for all programs started from here on. Call it while there
+ * is one thread. 0, or -EPERM. */
+int privileges_drop(void);
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The state directory: its lock and format, one folder per box by a number that is never reused,
+ * the trash, and the records of runs. Layout:
+ *
+ *   format            "format = 1"
+ *   lock              POSIX write lock of the daemon that uses it
+ *   last_box          box numbers up to this one may be in use
+ *   boxes/ID/         see runtime.h; BOX_META is a record of the settings in struct box
+ *   trash/ID/         removed boxes, the same inside
+ *   images/host/KEY/  made by sandbox-image
+ *
+ * Functions return 0 or -errno. Locks: none of its own; a box's files are written under its lock.
+ */
+#ifndef SANDBOXFS_STORE_H
+#define SANDBOXFS_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "box.h"
+
+/* Opens or makes the state directory and takes its lock, waiting up to wait_ms for another daemon
+ * to let go of it. On an error a sentence is in *err. */
+int store_open(const char *path, int64_t wait_ms, struct options_error *err);
+void store_close(void);
+/* Pid of the daemon that holds the lock of the state directory at path, 0 none, -errno. */
+int store_lock_holder(const char *path);
+const char *store_path(void);
+
+/* A box number never used before, or 0 with errno. */
+uint32_t store_new_id(void);
+
+/* The box's folder, opened (a descriptor for the caller) or -errno. */
+int store_box_dir(const struct box *box);
+/* Makes the folder with workspace/ (owned by storage_id) and the settings. */
+int store_create(const struct box *box, uid_t storage_id);
+int store_save(const struct box *box);
+/* Moves it between boxes/ and trash/ to where box->removed says. */
+int store_move(const struct box *box);
+/* Deletes a removed box's folder, for good. Slow. */
+int store_delete(const struct box *box);
+/* Deletes system/ : back to the image. Slow. */
+int store_reset(const struct box *box);
+/* Calls fn for each box folder of boxes/ or trash/. */
+int store_each(bool removed, void (*fn)(uint32_t id, bool removed));
+/* Fills the settings of box (id and removed are set). -EINVAL and a sentence when garbled. */
+int store_load(struct box *box, char *why, size_t why_size);
+/* True while a keeper holds its lock. */
+bool store_keeper_lives(const struct box *box);
+
+/* --- runs ------------------------------------------------------------------------------------- */
+
+struct run_record {
+	char session[64];
+	char token[32];
+	enum run_state state;
+	int code;
+	uint64_t pid;
+	int64_t started_us, ended_us;
+	uint64_t end_size[N_STREAMS];
+	bool truncated;
+};
+
+/* Reads a run's record; -ENOENT no such run; a garbled one is RUN_LOST. */
+int store_run_read(const struct box *box, uint64_t number, struct run_record *record);
+/* Records a submission that no keeper took, with its script. */
+int store_run_refused(const struct box *box, uint64_t number, const char *session,
+		      const void *script, size_t len);
+/* Takes the record away at once. */
+int store_run_remove(const struct box *box, uint64_t number);
+/* Opens a file of the run for reading. */
+int store_run_open(const struct box *box, uint64_t number, const char *file);
+int compare_u64(const void *a, const void *b); /* for bsearch over them */
+/* The numbers of all runs on disk, ascending; *numbers is the caller's. */
+int store_run_numbers(const struct box *box, uint64_t **numbers, size_t *n);
+
+#endif

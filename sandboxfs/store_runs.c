@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* Records of runs on disk, as keepers write them (runtime.h). No locks. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/kv.h"
+#include "store.h"
+
+static int run_dir(const struct box *box, uint64_t number)
+{
+	_cleanup_close_ int dir = store_box_dir(box);
+	char path[40];
+	int fd;
+
+	if (dir < 0)
+		return dir;
+	snprintf(path, sizeof(path), "runs/%llu", (unsigned long long)number);
+	fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? -errno : fd;
+}
+
+static int record_line(void *ctx, const char *key, const char *value)
+{
+	struct run_record *rec = ctx;
+	uint64_t n = 0;
+
+	if (!strcmp(key, "session")) {
+		snprintf(rec->session, sizeof(rec->session), "%s", value);
+		return 0;
+	}
+	if (!strcmp(key, "token")) {
+		snprintf(rec->token, sizeof(rec->token), "%s", value);
+		return 0;
+	}
+	if (!strcmp(key, "state")) {
+		int state = run_state_parse(value);
+
+		rec->state = state < 0 ? RUN_LOST : (enum run_state)state;
+		return 0;
+	}
+	if (!strcmp(key, "truncated"))
+		return parse_bool(value, &rec->truncated);
+	if (parse_u64(value, 0, UINT64_MAX, &n) < 0)
+		return 0;
+	if (!strcmp(key, "exit"))
+		rec->code = (int)n;
+	else if (!strcmp(key, "pid"))
+		rec->pid = n;
+	else if (!strcmp(key, "started"))
+		rec->started_us = (int64_t)n;
+	else if (!strcmp(key, "ended"))
+		rec->ended_us = (int64_t)n;
+	else if (!strcmp(key, "out_end"))
+		rec->end_size[STREAM_OUT] = n;
+	else if (!strcmp(key, "err_end"))
+		rec->end_size[STREAM_ERR] = n;
+	return 0;
+}
+
+int store_run_read(const struct box *box, uint64_t number, struct run_record *rec)
+{
+	_cleanup_close_ int dir = run_dir(box, number);
+	_cleanup_free_ char *data = NULL;
+	int line, r;
+
+	*rec = (struct run_record){ .state = RUN_LOST,
+				    .end_size = { UINT64_MAX, UINT64_MAX },
+				    .session = DEFAULT_SESSION };
+	if (dir < 0)
+		return dir;
+	r = read_file_at(dir, RUN_RECORD, 65536, &data, NULL);
+	if (r == 0 && record_parse(data, record_line, rec, &line) < 0)
+		rec->state = RUN_LOST;
+	/* Only the living keeper's runs can still be under way. */
+	if (!run_state_is_end(rec->state) && (!box->keeper || strcmp(rec->token, box->token)))
+		rec->state = RUN_LOST;
+	return 0;
+}
+
+int store_run_refused(const struct box *box, uint64_t number, const char *session,
+		      const void *script, size_t len)
+{
+	_cleanup_text_ struct text t = { 0 };
+	_cleanup_close_ int dir = store_box_dir(box);
+	_cleanup_close_ int run = -1;
+	char path[40];
+	int64_t now = realtime_us();
+	int r;
+
+	if (dir < 0)
+		return dir;
+	snprintf(path, sizeof(path), "runs/%llu", (unsigned long long)number);
+	if ((mkdirat(dir, "runs", 0700) < 0 && errno != EEXIST) ||
+	    (mkdirat(dir, path, 0700) < 0 && errno != EEXIST))
+		return -errno;
+	run = run_dir(box, number);
+	if (run < 0)
+		return run;
+	record_add(&t, "session", session);
+	record_add(&t, "state", run_state_word(RUN_FAILED));
+	record_add_u64(&t, "started", now);
+	record_add_u64(&t, "ended", now);
+	record_add_u64(&t, "out_end", 0);
+	record_add_u64(&t, "err_end", 0);
+	r = t.failed ? -ENOMEM : write_file_at(run, RUN_RECORD, t.data, t.len, 0);
+	if (r == 0)
+		r = write_file_at(run, RUN_SCRIPT, script, len, 0);
+	return r;
+}
+
+int store_run_remove(const struct box *box, uint64_t number)
+{
+	_cleanup_close_ int dir = store_box_dir(box);
+	char path[40];
+
+	if (dir < 0)
+		return dir;
+	/* A handful of files: quick enough for a request. */
+	snprintf(path, sizeof(path), "runs/%llu", (unsigned long long)number);
+	return remove_tree_at(dir, path);
+}
+
+int store_run_open(const struct box *box, uint64_t number, const char *file)
+{
+	_cleanup_close_ int dir = run_dir(box, number);
+	int fd;
+
+	if (dir < 0)
+		return dir;
+	fd = openat(dir, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	return fd < 0 ? -errno : fd;
+}
+
+int compare_u64(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+int store_run_numbers(const struct box *box, uint64_t **numbers, size_t *n)
+{
+	_cleanup_close_ int dir = store_box_dir(box);
+	_cleanup_close_ int fd = -1;
+	_cleanup_closedir_ DIR *runs = NULL;
+	struct dirent *e;
+	size_t size = 0;
+
+	*numbers = NULL;
+	*n = 0;
+	if (dir < 0)
+		return dir;
+	fd = openat(dir, "runs", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	runs = fdopendir(fd);
+	if (!runs)
+		return -errno;
+	take_fd(&fd);
+	while ((e = readdir(runs))) {
+		uint64_t number;
+
+		if (parse_u64(e->d_name, 1, NODE_MAX_ITEM, &number) < 0)
+			continue;
+		if (*n == size) {
+			uint64_t *bigger = realloc(*numbers, (size = size ? size * 2 : 32) * 8);
+
+			if (!bigger) {
+				free(take_ptr(*numbers));
+				return -ENOMEM;
+			}
+			*numbers = bigger;
+		}
+		(*numbers)[(*n)++] = number;
+	}
+	if (*n)
+		qsort(*numbers, *n, sizeof(**numbers), compare_u64);
+	return 0;
+}

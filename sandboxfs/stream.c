@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Streams and exit codes of runs. Must not wait: a read that cannot be answered is parked on its
+ * run. Lock: box->lock; data is read from disk without it.
+ */
+#include "stream.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "box.h"
+#include "keeper.h"
+#include "store.h"
+
+enum { MAX_READ = 1 << 20 };
+
+/* --- binding a handle to a run -------------------------------------------------------------------- */
+
+/* box->lock held. */
+static void bind_run(struct handle *h, uint64_t number, bool to_command_end)
+{
+	struct box *box = h->box;
+	struct run *run = box_live_run(box, number);
+	struct run_record rec;
+
+	h->run_number = number;
+	h->run = run ? run_ref(run) : NULL;
+	h->to_command_end = to_command_end;
+	h->limit = UINT64_MAX;
+	if (!run && number && to_command_end && store_run_read(box, number, &rec) == 0)
+		h->limit = rec.end_size[h->stream];
+}
+
+static int open_stream(struct ctx *ctx, struct handle *h, enum stream stream, uint64_t number,
+		       bool to_command_end)
+{
+	(void)ctx;
+	h->stream = stream;
+	bind_run(h, number, to_command_end);
+	return 0;
+}
+
+static int open_session(struct ctx *ctx, struct handle *h, enum stream stream)
+{
+	int r;
+
+	pthread_mutex_lock(&ctx->box->lock);
+	box_load_runs(ctx->box);
+	r = open_stream(ctx, h, stream, ctx->box->last_session_run, true);
+	pthread_mutex_unlock(&ctx->box->lock);
+	return r;
+}
+
+static int open_run(struct ctx *ctx, struct handle *h, enum stream stream)
+{
+	int r;
+
+	pthread_mutex_lock(&ctx->box->lock);
+	r = open_stream(ctx, h, stream, ctx->node.item, false);
+	pthread_mutex_unlock(&ctx->box->lock);
+	return r;
+}
+
+static int out_open(struct ctx *ctx, struct handle *h)
+{
+	return open_session(ctx, h, STREAM_OUT);
+}
+
+static int err_open(struct ctx *ctx, struct handle *h)
+{
+	return open_session(ctx, h, STREAM_ERR);
+}
+
+static int run_out_open(struct ctx *ctx, struct handle *h)
+{
+	return open_run(ctx, h, STREAM_OUT);
+}
+
+static int run_err_open(struct ctx *ctx, struct handle *h)
+{
+	return open_run(ctx, h, STREAM_ERR);
+}
+
+/* --- reading ---------------------------------------------------------------------------------------- */
+
+/* Where the stream ends for this handle, UINT64_MAX while that is open. box->lock held. */
+static uint64_t end_of(struct handle *h)
+{
+	if (h->run && h->to_command_end && h->run->ended)
+		return h->run->end_size[h->stream];
+	return h->limit;
+}
+
+/* Nothing can be added to what is on disk. box->lock held. */
+static bool is_closed(struct handle *h)
+{
+	return !h->run || h->run->closed || (h->to_command_end && h->run->ended) || h->box->removed;
+}
+
+static int stream_file(struct handle *h)
+{
+	/* The keeper makes the files when the command starts; till then there is nothing. */
+	if (h->fd < 0)
+		h->fd = store_run_open(h->box, h->run_number,
+				       h->stream == STREAM_OUT ? RUN_OUT : RUN_ERR);
+	return h->fd;
+}
+
+/* Bytes at offset: how many are there, at most size. box->lock held. */
+static size_t available(struct handle *h, size_t size, off_t offset)
+{
+	uint64_t end = end_of(h);
+	struct stat st;
+
+	if (stream_file(h) < 0 || fstat(h->fd, &st) < 0)
+		return 0;
+	end = MIN(end, (uint64_t)st.st_size);
+	return (uint64_t)offset < end ? MIN(size, end - (uint64_t)offset) : 0;
+}
+
+/* Asks the keeper to say when the stream grows beyond offset. box->lock held. */
+static void watch_growth(struct handle *h, off_t offset)
+{
+	if (!h->run || h->run->watching[h->stream])
+		return;
+	if (keeper_run_request(h->box, MSG_WATCH, h->run_number, h->stream, offset) == 0)
+		h->run->watching[h->stream] = true;
+}
+
+static void reply_data(fuse_req_t req, struct handle *h, size_t size, off_t offset)
+{
+	struct fuse_bufvec data = FUSE_BUFVEC_INIT(size);
+
+	if (!size) {
+		fuse_reply_buf(req, NULL, 0);
+		return;
+	}
+	data.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
+	data.buf[0].fd = h->fd;
+	data.buf[0].pos = offset;
+	fuse_reply_data(req, &data, 0);
+}
+
+static enum park_verdict stream_look(struct park *park)
+{
+	struct handle *h = park->handle;
+
+	if (available(h, 1, park->wait.offset) || is_closed(h))
+		return PARK_ANSWER;
+	watch_growth(h, park->wait.offset);
+	return PARK_WAIT;
+}
+
+static void stream_answer(struct park *park, int error)
+{
+	struct handle *h = park->handle;
+	size_t n;
+
+	if (error && error != ESTALE) {
+		fuse_reply_err(park->req, error);
+		return;
+	}
+	pthread_mutex_lock(&h->box->lock);
+	n = available(h, MIN(park->wait.size, (size_t)MAX_READ), park->wait.offset);
+	h->position = (uint64_t)park->wait.offset + n;
+	pthread_mutex_unlock(&h->box->lock);
+	reply_data(park->req, h, n, park->wait.offset);
+}
+
+static const struct park_type stream_park = { stream_look, stream_answer, NULL };
+
+static int stream_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
+{
+	const struct park_wait wait = { .size = size, .offset = offset };
+	struct box *box = h->box;
+	size_t n;
+	int r = 0;
+
+	if (offset < 0)
+		return -EINVAL;
+	pthread_mutex_lock(&box->lock);
+	n = h->run_number ? available(h, MIN(size, (size_t)MAX_READ), offset) : 0;
+	if (!n && h->run_number && !is_closed(h)) {
+		if (h->flags & O_NONBLOCK)
+			r = -EAGAIN;
+		else
+			r = park_add(&h->run->parks, &box->lock, &stream_park, ctx->req, h, box,
+				     &wait);
+		if (r == 0)
+			watch_growth(h, offset);
+		pthread_mutex_unlock(&box->lock);
+		return r < 0 ? r : TREE_ANSWERED;
+	}
+	pthread_mutex_unlock(&box->lock);
+	reply_data(ctx->req, h, n, offset);
+	return TREE_ANSWERED;
+}
+
+static unsigned int stream_poll(struct ctx *ctx, struct handle *h)
+{
+	struct box *box = ctx->box;
+	unsigned int mask = 0;
+
+	pthread_mutex_lock(&box->lock);
+	if (!h->run_number || is_closed(h))
+		mask = POLLIN;
+	else if (available(h, 1, (off_t)h->position))
+		mask = POLLIN;
+	else
+		watch_growth(h, (off_t)h->position);
+	pthread_mutex_unlock(&box->lock);
+	return mask;
+}
+
+/* poll has no offset: what was read last tells where the reader is. */
+static int stream_read_noting(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
+{
+	size_t there;
+
+	pthread_mutex_lock(&h->box->lock);
+	there = h->run_number ? available(h, size, offset) : 0;
+	h->position = (uint64_t)offset + there;
+	pthread_mutex_unlock(&h->box->lock);
+	return stream_read(ctx, h, size, offset);
+}
+
+static void stream_release(struct handle *h)
+{
+	close_fd(&h->fd);
+}
+
+const struct row_ops out_ops = {
+	.open = out_open, .read = stream_read_noting, .poll = stream_poll, .release = stream_release
+};
+const struct row_ops err_ops = {
+	.open = err_open, .read = stream_read_noting, .poll = stream_poll, .release = stream_release
+};
+const struct row_ops run_out_ops = { .open = run_out_open,
+				     .read = stream_read_noting,
+				     .poll = stream_poll,
+				     .release = stream_release };
+const struct row_ops run_err_ops = { .open = run_err_open,
+				     .read = stream_read_noting,
+				     .poll = stream_poll,
+				     .release = stream_release };
+
+/* --- exit -------------------------------------------------------------------------------------------- */
+
+/* The code's text, or the errno that stands for it. box->lock held. */
+static int exit_text(struct handle *h, char text[16])
+{
+	struct run_record rec;
+	enum run_state state;
+	int code;
+
+	if (h->run) {
+		state = h->run->state;
+		code = h->run->code;
+	} else {
+		if (store_run_read(h->box, h->run_number, &rec) < 0)
+			return -ESTALE;
+		state = rec.state;
+		code = rec.code;
+	}
+	if (state == RUN_FAILED || state == RUN_LOST)
+		return -EIO;
+	snprintf(text, 16, "%d\n", code);
+	return 0;
+}
+
+static bool exit_is_known(struct handle *h)
+{
+	return !h->run_number || !h->run || h->run->ended || h->box->removed;
+}
+
+static void exit_reply(fuse_req_t req, struct handle *h, size_t size, off_t offset)
+{
+	char text[16] = "";
+	int r = 0;
+
+	pthread_mutex_lock(&h->box->lock);
+	if (h->run && !h->run->ended)
+		r = -ESTALE; /* the box was removed under it */
+	else if (h->run_number)
+		r = exit_text(h, text);
+	pthread_mutex_unlock(&h->box->lock);
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else if ((size_t)offset >= strlen(text))
+		fuse_reply_buf(req, NULL, 0);
+	else
+		fuse_reply_buf(req, text + offset, MIN(size, strlen(text) - (size_t)offset));
+}
+
+static enum park_verdict exit_look(struct park *park)
+{
+	return exit_is_known(park->handle) ? PARK_ANSWER : PARK_WAIT;
+}
+
+static void exit_answer(struct park *park, int error)
+{
+	if (error)
+		fuse_reply_err(park->req, error);
+	else
+		exit_reply(park->req, park->handle, park->wait.size, park->wait.offset);
+}
+
+static const struct park_type exit_park = { exit_look, exit_answer, NULL };
+
+static int exit_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
+{
+	const struct park_wait wait = { .size = size, .offset = offset };
+	struct box *box = h->box;
+	int r = 0;
+
+	if (offset < 0)
+		return -EINVAL;
+	pthread_mutex_lock(&box->lock);
+	if (!exit_is_known(h)) {
+		r = h->flags & O_NONBLOCK ? -EAGAIN
+					  : park_add(&h->run->parks, &box->lock, &exit_park,
+						     ctx->req, h, box, &wait);
+		pthread_mutex_unlock(&box->lock);
+		return r < 0 ? r : TREE_ANSWERED;
+	}
+	pthread_mutex_unlock(&box->lock);
+	exit_reply(ctx->req, h, size, offset);
+	return TREE_ANSWERED;
+}
+
+static unsigned int exit_poll(struct ctx *ctx, struct handle *h)
+{
+	bool known;
+
+	pthread_mutex_lock(&ctx->box->lock);
+	known = exit_is_known(h);
+	pthread_mutex_unlock(&ctx->box->lock);
+	return known ? POLLIN : 0;
+}
+
+const struct row_ops exit_ops = { .open = out_open, .read = exit_read, .poll = exit_poll };
+const struct row_ops run_exit_ops = { .open = run_out_open, .read = exit_read, .poll = exit_poll };
+
+/* --- stat and poll --------------------------------------------------------------------------------- */
+
+static uint64_t size_on_disk(struct ctx *ctx, uint64_t number, enum stream stream,
+			     bool to_command_end)
+{
+	struct handle h = { .box = ctx->box, .fd = -1, .stream = stream };
+	uint64_t size = 0;
+	struct stat st;
+
+	pthread_mutex_lock(&ctx->box->lock);
+	if (!number) {
+		box_load_runs(ctx->box);
+		number = ctx->box->last_session_run;
+	}
+	if (number) {
+		bind_run(&h, number, to_command_end);
+		if (is_closed(&h) && stream_file(&h) >= 0 && fstat(h.fd, &st) == 0)
+			size = MIN((uint64_t)st.st_size, end_of(&h));
+	}
+	pthread_mutex_unlock(&ctx->box->lock);
+	close_fd(&h.fd);
+	if (h.run)
+		run_put(h.run);
+	return size;
+}
+
+uint64_t out_size(struct ctx *ctx)
+{
+	return size_on_disk(ctx, 0, STREAM_OUT, true);
+}
+
+uint64_t err_size(struct ctx *ctx)
+{
+	return size_on_disk(ctx, 0, STREAM_ERR, true);
+}
+
+uint64_t run_out_size(struct ctx *ctx)
+{
+	return size_on_disk(ctx, ctx->node.item, STREAM_OUT, false);
+}
+
+uint64_t run_err_size(struct ctx *ctx)
+{
+	return size_on_disk(ctx, ctx->node.item, STREAM_ERR, false);
+}
+
+void stream_add_poll(struct handle *h, struct fuse_pollhandle *ph)
+{
+	if (h->poll)
+		fuse_pollhandle_destroy(h->poll);
+	else
+		h->poll_next = h->box->polls, h->box->polls = handle_ref(h);
+	h->poll = ph;
+}
+
+void stream_notify_polls(struct box *box)
+{
+	struct handle *list, *next;
+
+	pthread_mutex_lock(&box->lock);
+	list = box->polls;
+	box->polls = NULL;
+	pthread_mutex_unlock(&box->lock);
+	for (; list; list = next) {
+		struct fuse_pollhandle *ph;
+
+		pthread_mutex_lock(&box->lock);
+		next = list->poll_next;
+		ph = take_ptr(list->poll);
+		pthread_mutex_unlock(&box->lock);
+		if (ph) {
+			fuse_lowlevel_notify_poll(ph);
+			fuse_pollhandle_destroy(ph);
+		}
+		handle_put(list);
+	}
+}
