@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: MIT
+"""A daemon's side of runtime/protocol.h, enough of it for tests: starts a sandbox-keeper (or
+connects to a running one), submits scripts and waits for their ends."""
+import array
+import os
+import select
+import socket
+import struct
+import subprocess
+import time
+
+HEADER = struct.Struct("<IIQQqqqqII")
+FRAGMENT = 64 << 10
+(HELLO, START, SUBMIT, CANCEL, SIGNAL, WATCH, SETENV, CHDIR, STOP, KILL, FREEZE, THAW,
+ DESTROY) = range(1, 14)
+WELCOME, REPLY, STATE, RUN, GROWN, SESSION, WHY = range(64, 71)
+RUN_WORDS = ("queued starting running exited signalled timeout oom failed lost").split()
+BOX_WORDS = "new starting running frozen stopping stopped failed".split()
+CLOSED, TRUNCATED, EOF = 1, 2, 1
+
+
+def fields(**values):
+    return b"".join(k.replace("__", ".").encode() + b"=" + str(v).encode() + b"\0"
+                    for k, v in values.items())
+
+
+class Run:
+    def __init__(self, number):
+        self.number, self.state, self.code = number, None, None
+        self.sizes, self.closed, self.truncated, self.history = (0, 0), False, False, []
+
+    @property
+    def ended(self):
+        return self.state in RUN_WORDS[3:]
+
+
+class Link:
+    """A connection; messages are taken in by wait()."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.tag = 0
+        self.replies, self.runs, self.session, self.grown, self.whys = {}, {}, {}, [], []
+        self.states, self.welcome, self.closed = [], None, False
+        self.partial = b""
+
+    def send(self, kind, run=0, v=(), payload=b"", fd=None):
+        self.tag += 1
+        v = tuple(v) + (0,) * (4 - len(v))
+        for at in range(0, max(len(payload), 1), FRAGMENT):
+            head = HEADER.pack(kind, 0, self.tag, run, *v, len(payload), at)
+            anc = [] if fd is None or at else [(socket.SOL_SOCKET, socket.SCM_RIGHTS,
+                                                 array.array("i", [fd]))]
+            self.sock.sendmsg([head + payload[at:at + FRAGMENT]], anc)
+        return self.tag
+
+    def take(self, timeout):
+        """One packet; False when none came in time or the link is closed."""
+        if self.closed or not select.select([self.sock], [], [], max(timeout, 0))[0]:
+            return False
+        data, anc, _, _ = self.sock.recvmsg(HEADER.size + FRAGMENT, socket.CMSG_SPACE(64))
+        for _, _, raw in anc:
+            for fd in array.array("i", raw):
+                os.close(fd)
+        if not data:
+            self.closed = True
+            return False
+        kind, flags, tag, run, v0, v1, v2, v3, length, at = HEADER.unpack(data[:HEADER.size])
+        self.partial = (self.partial if at else b"") + data[HEADER.size:]
+        if len(self.partial) == length:
+            self.note(kind, flags, tag, run, (v0, v1, v2, v3), self.partial)
+            self.partial = b""
+        return True
+
+    def note(self, kind, flags, tag, run, v, payload):
+        if kind == REPLY:
+            self.replies[tag] = (v[0], payload.decode())
+        elif kind == RUN:
+            r = self.runs.setdefault(run, Run(run))
+            r.state, r.code, r.sizes = RUN_WORDS[v[0]], v[1], v[2:4]
+            assert not r.closed, "a message after the last one of run %d" % run
+            r.closed, r.truncated = bool(flags & CLOSED), bool(flags & TRUNCATED)
+            r.history.append(r.state)
+        elif kind == SESSION:
+            self.session = {"pid": v[0], "env": {}}
+            for f in payload.split(b"\0")[:-1]:
+                key, value = f.decode("utf-8", "replace").split("=", 1)
+                if key.startswith("env."):
+                    self.session["env"][key[4:]] = value
+                else:
+                    self.session[key] = value
+        elif kind == GROWN:
+            self.grown.append((run, v[0], v[1], bool(flags & EOF)))
+        elif kind == WHY:
+            self.whys.append(payload.decode())
+        elif kind == STATE:
+            self.states.append((BOX_WORDS[v[0]], payload.decode()))
+        elif kind == WELCOME:
+            self.welcome = v
+
+    def wait(self, condition, timeout=5.0):
+        until = time.monotonic() + timeout
+        while not condition():
+            if not self.take(until - time.monotonic()):
+                if self.closed or time.monotonic() >= until:
+                    return condition()
+        return True
+
+    def request(self, *args, timeout=5.0, **kwargs):
+        """Sends, waits for the reply, returns (errno, sentence)."""
+        tag = self.send(*args, **kwargs)
+        assert self.wait(lambda: tag in self.replies, timeout), "no reply"
+        return self.replies[tag]
+
+
+class Keeper(Link):
+    """A keeper of our own with a box in folder."""
+
+    def __init__(self, program, folder, settings, environ=None):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        log = open(os.path.join(folder, "keeper.log"), "ab")
+        self.process = subprocess.Popen(
+            [program], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ,
+            close_fds=False, preexec_fn=lambda: os.dup2(theirs.fileno(), 3))
+        theirs.close()
+        super().__init__(ours)
+        self.folder = folder
+        self.number = 0
+        log.close()
+        dirfd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        self.start = self.request(START, payload=settings, fd=dirfd, timeout=20)
+        os.close(dirfd)
+
+    def submit(self, script, session="default", number=None):
+        self.number = number = number or self.number + 1
+        head = fields(session=session)
+        if isinstance(script, str):
+            script = script.encode()
+        error, why = self.request(SUBMIT, run=number, v=(len(head),), payload=head + script)
+        if error:
+            raise OSError(error, why)
+        return self.runs[number]
+
+    def run(self, script, timeout=5.0):
+        """Runs a command to its end; the run may still be open."""
+        run = self.submit(script)
+        self.wait(lambda: run.ended, timeout)
+        return run
+
+    def path(self, run, name):
+        return os.path.join(self.folder, "runs", str(run.number), name)
+
+    def read(self, run, name, size=None):
+        with open(self.path(run, name), "rb") as f:
+            return f.read() if size is None else f.read(size)
+
+    def record(self, run):
+        text = self.read(run, "record").decode()
+        return dict(line.split(" = ", 1) for line in text.splitlines())
+
+    def end(self, kind=DESTROY, v=()):
+        reply = self.request(kind, v=v, timeout=15)
+        self.process.wait(10)
+        self.sock.close()
+        return reply

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/* keeper/record and keeper/driver: texts that others read. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "base/kv.h"
+#include "keeper/driver.h"
+#include "keeper/record.h"
+
+struct seen {
+	char text[512];
+};
+
+static int note(void *ctx, const char *key, const char *value)
+{
+	struct seen *seen = ctx;
+	size_t len = strlen(seen->text);
+
+	snprintf(seen->text + len, sizeof(seen->text) - len, "%s=%s;", key, value);
+	return 0;
+}
+
+static void read_back(struct text *t, struct seen *seen)
+{
+	int line;
+
+	*seen = (struct seen){ 0 };
+	assert_false(t->failed);
+	assert_int_equal(record_parse(t->data, note, seen, &line), 0);
+}
+
+static void queued_run(void **state)
+{
+	_cleanup_text_ struct text t = { 0 };
+	const struct record record = {
+		.session = "my\nsession",
+		.token = "ab12",
+		.state = RUN_QUEUED,
+		.code = 7,
+	};
+	struct seen seen;
+
+	(void)state;
+	record_write(&t, &record);
+	read_back(&t, &seen);
+	assert_string_equal(seen.text, "session=my\nsession;state=queued;token=ab12;");
+}
+
+static void ended_run(void **state)
+{
+	_cleanup_text_ struct text t = { 0 };
+	const struct record record = {
+		.session = "default",
+		.token = "ab12",
+		.state = RUN_SIGNALLED,
+		.code = 137,
+		.pid = 12,
+		.started_us = 1000,
+		.ended_us = 2000,
+		.end_size = { 3, 4000000000u },
+		.truncated = true,
+	};
+	struct seen seen;
+
+	(void)state;
+	record_write(&t, &record);
+	read_back(&t, &seen);
+	assert_string_equal(
+		seen.text,
+		"session=default;state=signalled;token=ab12;pid=12;started=1000;exit=137;"
+		"ended=2000;out_end=3;err_end=4000000000;truncated=yes;");
+}
+
+static void driver_names_its_folder(void **state)
+{
+	(void)state;
+	for (int kind = DRIVER_BASH; kind <= DRIVER_SH; kind++) {
+		_cleanup_text_ struct text t = { 0 };
+
+		driver_add(&t, kind, "/run/box/3");
+		assert_null(strstr(t.data, "@D"));
+		assert_non_null(strstr(t.data, "</run/box/3/go"));
+		assert_non_null(strstr(t.data, ". /run/box/3/cmd </run/box/3/in >/run/box/3/out "
+					       "2>/run/box/3/err\n"));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(queued_run),
+		cmocka_unit_test(ended_run),
+		cmocka_unit_test(driver_names_its_folder),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
