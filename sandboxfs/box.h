@@ -95,6 +95,7 @@ struct box {
 	struct env_var *env;
 	size_t n_env;
 	char cwd[4096];
+	bool cwd_wanted; /* cwd was set from outside, and the shell has not told of it yet */
 	pid_t shell_pid; /* host pid of the default session's shell, 0 none */
 
 	struct why why;

@@ -76,10 +76,17 @@ static void cwd_started_answer(struct park *park, int error)
 
 static void cwd_answer(struct park *park, int error)
 {
-	if (error)
+	struct box *box = park->box;
+
+	if (error) {
 		fuse_reply_err(park->req, error);
-	else
-		fuse_reply_write(park->req, park->wait.size);
+		return;
+	}
+	pthread_mutex_lock(&box->lock);
+	snprintf(box->cwd, sizeof(box->cwd), "%s", park->handle->text.data);
+	box->cwd_wanted = true;
+	pthread_mutex_unlock(&box->lock);
+	fuse_reply_write(park->req, park->wait.size);
 }
 
 static const struct park_type reply_park = { reply_look, write_answer, NULL };
@@ -285,7 +292,7 @@ static int cwd_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset
 
 	(void)h;
 	pthread_mutex_lock(&box->lock);
-	if (box->shell_pid > 0) {
+	if (box->shell_pid > 0 && !box->cwd_wanted) {
 		/* Right also while a command runs. */
 		snprintf(path, sizeof(path), "/proc/%d/cwd", box->shell_pid);
 		n = readlink(path, cwd, sizeof(cwd) - 1);

@@ -104,20 +104,28 @@ static bool reader_fill(struct handle *h, uid_t uid, size_t size)
 	return h->text.len != 0;
 }
 
-static void reader_reply(fuse_req_t req, struct handle *h, size_t size)
+/* Takes what one read gets; NULL: nothing yet, or no memory. events_lock held. */
+static struct chunk *reader_take(struct handle *h, uid_t uid, size_t size)
 {
-	size_t n = MIN(size, h->text.len);
+	struct chunk *chunk;
 
-	fuse_reply_buf(req, h->text.data, n);
-	memmove(h->text.data, h->text.data + n, h->text.len - n);
-	h->text.len -= n;
+	if (!reader_fill(h, uid, size))
+		return NULL;
+	size = MIN(size, h->text.len);
+	chunk = malloc(sizeof(*chunk) + size);
+	if (!chunk)
+		return NULL;
+	chunk->len = size;
+	memcpy(chunk->bytes, h->text.data, size);
+	h->text.len -= size;
+	memmove(h->text.data, h->text.data + size, h->text.len);
+	return chunk;
 }
 
 static enum park_verdict reader_look(struct park *park)
 {
-	return reader_fill(park->handle, fuse_req_ctx(park->req)->uid, park->wait.size)
-		       ? PARK_ANSWER
-		       : PARK_WAIT;
+	park->chunk = reader_take(park->handle, park->uid, park->wait.size);
+	return park->chunk ? PARK_ANSWER : PARK_WAIT;
 }
 
 static void reader_answer(struct park *park, int error)
@@ -127,7 +135,8 @@ static void reader_answer(struct park *park, int error)
 	else if (error)
 		fuse_reply_err(park->req, error);
 	else
-		reader_reply(park->req, park->handle, park->wait.size);
+		fuse_reply_buf(park->req, park->chunk->bytes, park->chunk->len);
+	free(park->chunk);
 }
 
 static const struct park_type reader_park = { reader_look, reader_answer, NULL };
@@ -144,19 +153,22 @@ static int events_open(struct ctx *ctx, struct handle *h)
 static int events_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
 {
 	const struct park_wait wait = { .size = size };
+	struct chunk *chunk;
 	int r = 0;
 
 	(void)offset;
 	if (h->box && h->box->removed)
 		return fuse_reply_buf(ctx->req, NULL, 0), TREE_ANSWERED;
 	pthread_mutex_lock(&events_lock);
-	if (reader_fill(h, ctx->uid, size))
-		reader_reply(ctx->req, h, size);
-	else if (h->flags & O_NONBLOCK)
+	chunk = reader_take(h, ctx->uid, size);
+	if (!chunk && (h->flags & O_NONBLOCK))
 		r = -EAGAIN;
-	else
+	else if (!chunk)
 		r = park_add(&waiting, &events_lock, &reader_park, ctx->req, h, h->box, &wait);
 	pthread_mutex_unlock(&events_lock);
+	if (chunk)
+		fuse_reply_buf(ctx->req, chunk->bytes, chunk->len);
+	free(chunk);
 	return r < 0 ? r : TREE_ANSWERED;
 }
 

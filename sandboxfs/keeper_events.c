@@ -203,6 +203,8 @@ static void on_session(struct keeper *k, const struct msg *m, const char *payloa
 		return;
 	k->box->shell_pid = (pid_t)m->v[0];
 	if (cwd)
+		k->box->cwd_wanted = false;
+	if (cwd)
 		snprintf(k->box->cwd, sizeof(k->box->cwd), "%s", cwd);
 	env_take_session(k->box, payload, m->len);
 }

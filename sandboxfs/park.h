@@ -22,6 +22,12 @@ struct chunk;
 struct handle;
 struct park;
 
+/* Data that a park's look has taken for its answer. */
+struct chunk {
+	size_t len;
+	char bytes[];
+};
+
 struct park_list {
 	struct park *first;
 };

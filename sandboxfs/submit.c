@@ -372,11 +372,6 @@ static ssize_t transaction_fill(struct handle *h, char *buf, size_t size)
 	return -EAGAIN;
 }
 
-struct chunk {
-	size_t len;
-	char bytes[];
-};
-
 static int transaction_take(struct handle *h, size_t size, struct chunk **chunk)
 {
 	ssize_t n;
