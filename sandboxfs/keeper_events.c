@@ -202,10 +202,10 @@ static void on_session(struct keeper *k, const struct msg *m, const char *payloa
 	if (!session || strcmp(session, DEFAULT_SESSION))
 		return;
 	k->box->shell_pid = (pid_t)m->v[0];
-	if (cwd)
+	if (cwd) {
 		k->box->cwd_wanted = false;
-	if (cwd)
 		snprintf(k->box->cwd, sizeof(k->box->cwd), "%s", cwd);
+	}
 	env_take_session(k->box, payload, m->len);
 }
 

@@ -18,7 +18,6 @@
 #include "files.h" /* fuse_lowlevel.h at one version */
 
 struct box;
-struct chunk;
 struct handle;
 struct park;
 

@@ -91,7 +91,6 @@ struct row_ops {
 enum {
 	ROW_SIZED = 1, /* show is cheap: stat tells the true size */
 	ROW_FRESH = 2, /* each lookup answers a node of its own (alias.h) */
-	ROW_HIDDEN_FROM_OTHERS = 4,
 };
 
 struct row {
