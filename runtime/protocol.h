@@ -3,8 +3,8 @@
  * What the daemon and a keeper say to each other, over one SOCK_SEQPACKET unix socket per
  * running box. A message is a fixed header (little-endian, as all machines we run on) and up to
  * MSG_MAX_PAYLOAD bytes; longer ones than a packet travel in fragments, put together by
- * struct msg_reader. Descriptors ride on the first fragment, only from keeper to daemon in
- * MSG_WELCOME and from daemon to keeper in MSG_START.
+ * struct msg_link. Descriptors ride on the first fragment, only from keeper to daemon in
+ * MSG_WELCOME, MSG_INPUT_FD and MSG_TERMINAL_FD, and from daemon to keeper in MSG_START.
  *
  * A daemon of version N speaks to keepers N−2…N: a field is added at the end of a field list, a
  * message type at the end of the enum, and neither side minds what it does not know.
@@ -35,10 +35,15 @@ enum msg_type {
 	MSG_HELLO = 1, /* first message of a daemon that adopts: v0 = PROTOCOL_VERSION */
 	MSG_START,     /* first message of the daemon that made the keeper. payload: field list,
 			  see runtime.h; descriptors: [0] the box's folder */
-	MSG_SUBMIT,    /* run = its number; v0 = length of the field list at the payload's start
-			  (session=NAME), the rest is the script. Reply: it is queued, or why not */
+	MSG_SUBMIT,    /* run = its number; v0 = length of the field list at the payload's start,
+			  the rest is the script. Fields: session=NAME; or own=yes for a run beside
+			  all sessions, then user= cwd= env.NAME=VALUE as in MSG_SESSION_OPEN; for
+			  both timeout=MS (0 or absent: never) and name=NAME, kept in the record.
+			  Reply: it is queued, or why not. A run of its own is RUN_STARTING until
+			  its program runs, then RUN_RUNNING, or RUN_FAILED and why */
 	MSG_CANCEL,    /* run: if still queued, take it off: it ends as RUN_FAILED */
-	MSG_SIGNAL,    /* run, v0 = signal number: to the run's foreground command */
+	MSG_SIGNAL,    /* run, v0 = signal number: to the run's foreground command; flags
+			  MSG_SIGNAL_TREE: to every process that the run started */
 	MSG_WATCH,     /* run, v0 = enum stream, v1 = offset: one MSG_GROWN as soon as the stream is
 			  longer than offset or at its end (at once if it is already) */
 	MSG_SETENV,    /* fields session=, set.NAME=VALUE or unset=NAME: for the commands after the
@@ -49,6 +54,23 @@ enum msg_type {
 	MSG_FREEZE,
 	MSG_THAW,
 	MSG_DESTROY, /* end everything at once; the keeper exits after the reply */
+	MSG_SESSION_OPEN,  /* a session from now on; fields session= user= (NAME of the box's
+			      /etc/passwd, or UID, absent: root) cwd= env.NAME=VALUE. -EEXIST */
+	MSG_SESSION_CLOSE, /* fields session=: it goes, with everything it started; its runs end as
+			      RUN_SIGNALLED. Reply when that is done */
+	MSG_SESSION_RESET, /* fields session= cwd= env.NAME=VALUE: everything it started ends, a fresh
+			      shell with these comes. Reply when that is done */
+	MSG_END,	   /* run: every process that it started ends at once; a queued one is taken
+			      off. Reply when that is done */
+	MSG_TIMEOUT,	   /* run, v0 = ms it may run from its start, 0 for ever */
+	MSG_USAGE,	   /* run: what a live one has used so far: MSG_RUN_USAGE. -ESRCH */
+	MSG_INPUT,	   /* run of its own: MSG_INPUT_FD. -EPIPE: its input has ended */
+	MSG_INPUT_END,	   /* run: end of file on its input, once all who write have closed */
+	MSG_TERMINAL,	   /* opens a terminal: MSG_TERMINAL_FD. v0 = rows, v1 = columns (0: 24, 80);
+			      fields session=NAME: the session's own, which lives on when nobody is
+			      attached; without: a new one, hung up when its stream ends; user=
+			      cwd= env.NAME=VALUE as above, for its shell */
+	MSG_TERMINAL_SIZE, /* v0 = its number, v1 = rows, v2 = columns */
 
 	/* Keeper to daemon. */
 	MSG_WELCOME =
@@ -68,9 +90,18 @@ enum msg_type {
 	MSG_SESSION, /* v0 = the shell's pid on the host or 0; fields: session=, cwd=, and env.NAME=
 			VALUE for each exported variable. Sent when something of it changed */
 	MSG_WHY,     /* payload: a sentence for the box's `why` */
+	MSG_RUN_USAGE,	 /* run; fields as those of the run record: wall cpu_user cpu_system
+			    memory_peak read written. Before the reply to MSG_USAGE */
+	MSG_INPUT_FD,	 /* run; descriptor: [0] the write end of its standard input, non-blocking
+			    where the daemon makes it so. Before the reply to MSG_INPUT */
+	MSG_TERMINAL_FD, /* v0 = number of the attachment; descriptor: [0] a stream socket: what is
+			    written are keys, what is read is the screen. Before the reply */
+	MSG_TERMINAL_END, /* v0 = number of the attachment, v1 = exit code of its shell, or -1: it was
+			     detached. Its stream ends as well, at about the same time */
 };
 
 enum {
+	MSG_SIGNAL_TREE = 1,
 	MSG_RUN_CLOSED = 1,
 	MSG_RUN_TRUNCATED = 2,
 	MSG_STREAM_EOF = 1,

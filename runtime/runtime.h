@@ -38,8 +38,11 @@
  *   runs/N/           one folder a run: RUN_SCRIPT, RUN_OUT, RUN_ERR, RUN_ORDER, RUN_RECORD
  *   KEEPER_SOCKET, KEEPER_LOCK
  *
- * RUN_RECORD is a record (base/kv.h): session, state, exit, pid (in the box), started, ended (µs
- * since the epoch), out_end, err_end (sizes when the command ended), token, truncated (yes/no).
+ * RUN_RECORD is a record (base/kv.h): session (empty: a run of its own), name, user, state, exit, pid
+ * (in the box), started, ended (µs since the epoch), out_end, err_end (sizes when the command
+ * ended), token, truncated (yes/no), timeout (ms, 0 never); and once it has ended, what it and all
+ * it started used until then: wall, cpu_user, cpu_system (µs), memory_peak, read, written (bytes,
+ * the last two of block devices); what the machine cannot tell is absent.
  * It is written when the run is queued or starts and replaced when it ends.
  * RUN_ORDER tells how out and err interleave: u64 little-endian words, length << 1 | stream, each
  * written when a stream takes over from the other and before its first byte is; what is not

@@ -206,7 +206,7 @@ static bool serve_request(void)
 		return false;
 	if (n <= 0 || spawn_parse(&init.plan, init.packet, (size_t)n) < 0)
 		_exit(n < 0); /* the keeper has gone, or is none of ours */
-	for (int i = 0; i < INIT_REQUEST_FDS; i++) {
+	for (uint32_t i = 0; i < INIT_PROGRAM_FDS + init.plan.request->n_doors; i++) {
 		if (fds[i] < 0)
 			error = EMFILE; /* lost on the way */
 	}

@@ -4,7 +4,7 @@
  * a SOCK_SEQPACKET socketpair. Both come from one build and live equally long, so these are plain
  * structs in the machine's byte order.
  *
- * The keeper sends a struct init_request with its text and three descriptors for each program; it
+ * The keeper sends a struct init_request with its text, three descriptors and the doors for each program; it
  * closes its end to end the box. Everything else goes the other way, as struct init_report. A box
  * cannot reach init's memory or descriptors, yet the keeper checks every word of a report and
  * takes a process's identity from the credentials that the kernel adds to the packet.
@@ -14,19 +14,24 @@
 
 #include <stdint.h>
 
+#include "keeper/box.h"
+
 enum {
 	INIT_SOCK = 3,
 	INIT_MAX_TEXT = 128 << 10, /* cwd, argv and envp of one request, NULs included */
 	INIT_MAX_CHILDREN = 4096,  /* programs of requests alive at once; EAGAIN beyond */
-	INIT_REQUEST_FDS = 3,
+	INIT_PROGRAM_FDS = 3,
+	INIT_REQUEST_FDS = INIT_PROGRAM_FDS + INIT_MAX_DOORS,
 };
 
 /* Followed by text_len bytes: cwd, then argc, then envc strings, each ended by a NUL. */
 struct init_request {
 	uint64_t id;
 	uint32_t uid, gid;
+	uint32_t groups[INIT_MAX_GROUPS], n_groups;
 	uint32_t flags; /* INIT_SPAWN_… of keeper/box.h */
 	uint32_t argc, envc;
+	uint32_t n_doors; /* descriptors behind the first three */
 	uint32_t text_len;
 };
 

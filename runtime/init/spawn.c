@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -39,7 +40,10 @@ int spawn_parse(struct spawn_plan *plan, char *packet, size_t len)
 	    !request->text_len || text[request->text_len - 1] != '\0')
 		return -EPROTO;
 	wanted = 1 + (uint64_t)request->argc + request->envc;
-	if (!request->argc || wanted > request->text_len ||
+	if (request->n_groups > INIT_MAX_GROUPS || request->n_doors > INIT_MAX_DOORS ||
+	    request->argc < (request->flags & INIT_SPAWN_ARGV0 ? 2u : 1u))
+		return -EPROTO;
+	if (wanted > request->text_len ||
 	    wanted + 1 > sizeof(plan->strings) / sizeof(plan->strings[0]))
 		return -EPROTO;
 	end = text + request->text_len;
@@ -103,23 +107,42 @@ static int set_limits(void)
 	return setrlimit(RLIMIT_NOFILE, &files) < 0 ? -errno : 0;
 }
 
+/* A process of one thread that moves itself; what it forks is born where it is. */
+static int pass_doors(const int *doors, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		if (write(doors[i], "0", 1) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
 /* 0, 1 and 2 are open in init, so what came in a packet has a higher number. */
 static int set_descriptors(const int fds[INIT_REQUEST_FDS])
 {
-	for (int i = 0; i < INIT_REQUEST_FDS; i++) {
+	for (int i = 0; i < INIT_PROGRAM_FDS; i++) {
 		if (dup2(fds[i], i) < 0)
 			return -errno;
 	}
 	return 0;
 }
 
+static int set_session(uint32_t flags)
+{
+	bool leads = flags & (INIT_SPAWN_SETSID | INIT_SPAWN_TTY);
+
+	if (leads ? setsid() < 0 : setpgid(0, 0) < 0)
+		return -errno;
+	return flags & INIT_SPAWN_TTY && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0 ? -errno : 0;
+}
+
 static int set_identity(const struct init_request *request)
 {
 	gid_t gid = request->gid;
+	int r = request->n_groups ? setgroups(request->n_groups, request->groups)
+				  : setgroups(1, &gid);
 
-	if (request->flags & INIT_SPAWN_SETSID ? setsid() < 0 : setpgid(0, 0) < 0)
-		return -errno;
-	if (setgroups(1, &gid) < 0 || setresgid(gid, gid, gid) < 0 ||
+	if (r < 0 || setresgid(gid, gid, gid) < 0 ||
 	    setresuid(request->uid, request->uid, request->uid) < 0)
 		return -errno;
 	return 0;
@@ -135,20 +158,20 @@ static const char *search_path(char **envp)
 }
 
 /* execvpe(3), but with the PATH of envp, and a script without a first line #! stays ENOEXEC. */
-static int exec_search(char **argv, char **envp)
+static int exec_search(const char *program, char **argv, char **envp)
 {
 	const char *dir, *end;
 	bool denied = false;
 
-	if (!*argv[0])
+	if (!*program)
 		return -ENOENT;
-	if (strchr(argv[0], '/')) {
-		execve(argv[0], argv, envp);
+	if (strchr(program, '/')) {
+		execve(program, argv, envp);
 		return -errno;
 	}
 	for (dir = search_path(envp);; dir = end + 1) {
 		char path[PATH_MAX];
-		size_t len, name_len = strlen(argv[0]);
+		size_t len, name_len = strlen(program);
 
 		end = strchrnul(dir, ':');
 		len = (size_t)(end - dir);
@@ -156,7 +179,7 @@ static int exec_search(char **argv, char **envp)
 			memcpy(path, dir, len);
 			if (len)
 				path[len++] = '/'; /* an empty entry is the working directory */
-			memcpy(path + len, argv[0], name_len + 1);
+			memcpy(path + len, program, name_len + 1);
 			execve(path, argv, envp);
 			if (errno == EACCES)
 				denied = true;
@@ -170,8 +193,12 @@ static int exec_search(char **argv, char **envp)
 
 static int become_program(const struct spawn_plan *plan, const int fds[INIT_REQUEST_FDS])
 {
-	int r = tell_keeper(plan->request->id);
+	const struct init_request *request = plan->request;
+	char **argv = plan->argv + (request->flags & INIT_SPAWN_ARGV0 ? 1 : 0);
+	int r = pass_doors(fds + INIT_PROGRAM_FDS, request->n_doors);
 
+	if (r == 0)
+		r = tell_keeper(request->id);
 	if (r == 0)
 		r = default_signals();
 	if (r == 0)
@@ -179,13 +206,15 @@ static int become_program(const struct spawn_plan *plan, const int fds[INIT_REQU
 	if (r == 0)
 		r = set_descriptors(fds);
 	if (r == 0)
-		r = set_identity(plan->request);
+		r = set_session(request->flags);
+	if (r == 0)
+		r = set_identity(request);
 	if (r < 0)
 		return r;
 	umask(022);
 	if (chdir(plan->cwd) < 0)
 		return -errno;
-	return exec_search(plan->argv, plan->envp);
+	return exec_search(plan->argv[0], argv, plan->envp);
 }
 
 _Noreturn void spawn_program(const struct spawn_plan *plan, const int fds[INIT_REQUEST_FDS],

@@ -19,8 +19,8 @@ struct spawn_plan {
 int spawn_parse(struct spawn_plan *plan, char *packet, size_t len);
 
 /*
- * In the new process: becomes the program with fds as its 0, 1 and 2, after it has told the keeper
- * through INIT_SOCK that it is there. Writes the errno of a failure to exec_pipe, whose end of
+ * In the new process: becomes the program with the first of fds as its 0, 1 and 2, after it has
+ * passed the doors behind them and told the keeper through INIT_SOCK that it is there. Writes the errno of a failure to exec_pipe, whose end of
  * file means success, and never returns.
  */
 _Noreturn void spawn_program(const struct spawn_plan *plan, const int fds[INIT_REQUEST_FDS],

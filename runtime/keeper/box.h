@@ -92,16 +92,27 @@ int box_remove_cgroup(const char *path);
 
 enum {
 	INIT_SPAWN_SETSID = 1, /* own session and process group (else only a group of its own) */
+	INIT_SPAWN_TTY = 2,    /* descriptor 0 becomes the new session's controlling terminal */
+	INIT_SPAWN_ARGV0 = 4,  /* argv[0] is the program, and argv[1] what it sees as its argv[0] */
+};
+
+enum {
+	INIT_MAX_GROUPS = 32, /* supplementary ones */
+	INIT_MAX_DOORS = 4,
 };
 
 struct init_spawn {
 	uint64_t id;	   /* chosen by the keeper, comes back in events */
 	uint32_t uid, gid; /* inside the box */
+	uint32_t groups[INIT_MAX_GROUPS], n_groups; /* likewise; none: gid alone */
 	uint32_t flags;
 	const char *cwd;
 	const char *const *argv; /* argv[0] is looked up in PATH of envp if it has no slash */
 	const char *const *envp;
 	int fds[3]; /* 0, 1, 2 of the program; stay the caller's */
+	/* cgroup.procs or tasks of cgroups that the new process enters before anything else of it
+	 * runs (cgroup.h: a process that moves itself need not wait); stay the caller's. */
+	int doors[INIT_MAX_DOORS], n_doors;
 };
 
 enum init_event_type {

@@ -106,7 +106,7 @@ static void kill_step(struct keeper *k)
 	bool shells = false;
 
 	for (struct session *s = k->sessions; s; s = s->next)
-		shells |= s->shell.id && s->shell.killed;
+		shells |= s->shell.alive && s->shell.killed;
 	if ((left < 0 || shells) && monotonic_ms() < k->ending_until_ms) {
 		loop_timer_set(&k->loop, &k->ending_timer, LOOK_EVERY_MS);
 		return;
@@ -115,7 +115,7 @@ static void kill_step(struct keeper *k)
 	k->kill_tag = 0;
 	daemon_reply(&k->daemon, tag, left, "some process did not end");
 	for (struct session *s = k->sessions; s; s = s->next) {
-		if (!s->shell.id)
+		if (!s->shell.alive)
 			session_start_shell(s);
 		session_pump(s);
 	}
@@ -124,7 +124,7 @@ static void kill_step(struct keeper *k)
 static bool has_shells(const struct keeper *k)
 {
 	for (const struct session *s = k->sessions; s; s = s->next) {
-		if (s->shell.id)
+		if (s->shell.alive)
 			return true;
 	}
 	return false;
@@ -192,7 +192,7 @@ void ending_kill_processes(struct keeper *k, uint64_t tag)
 	k->killing = true;
 	k->ending_until_ms = monotonic_ms() + KILL_PATIENCE_MS;
 	for (struct session *s = k->sessions; s; s = s->next)
-		s->shell.killed = s->shell.id != 0;
+		s->shell.killed = s->shell.alive;
 	box_kill_processes(&k->box, false, 0);
 	if (k->state == BOX_FROZEN && box_thaw(&k->box) == 0)
 		keeper_set_state(k, BOX_RUNNING, NULL);

@@ -166,11 +166,14 @@ static int put_all(struct text_out *out, const char *const *strings, uint32_t *n
 int init_spawn(struct box *box, const struct init_spawn *request)
 {
 	struct text_out out = { box->init->text, box->init->text + INIT_MAX_TEXT };
+	const size_t fds_size = sizeof(int) * (INIT_PROGRAM_FDS + (size_t)request->n_doors);
 	struct init_request head = {
 		.id = request->id,
 		.uid = request->uid,
 		.gid = request->gid,
 		.flags = request->flags,
+		.n_groups = request->n_groups,
+		.n_doors = (uint32_t)request->n_doors,
 	};
 	struct iovec io[] = {
 		{ .iov_base = &head, .iov_len = sizeof(head) },
@@ -184,11 +187,13 @@ int init_spawn(struct box *box, const struct init_spawn *request)
 		.msg_iov = io,
 		.msg_iovlen = ARRAY_SIZE(io),
 		.msg_control = control.bytes,
-		.msg_controllen = sizeof(control.bytes),
+		.msg_controllen = CMSG_SPACE(fds_size),
 	};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 	ssize_t n;
 	int r = put(&out, request->cwd);
+
+	memcpy(head.groups, request->groups, sizeof(head.groups));
 
 	if (r == 0)
 		r = put_all(&out, request->argv, &head.argc);
@@ -200,8 +205,10 @@ int init_spawn(struct box *box, const struct init_spawn *request)
 	io[1].iov_len = head.text_len;
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(request->fds));
+	c->cmsg_len = CMSG_LEN(fds_size);
 	memcpy(CMSG_DATA(c), request->fds, sizeof(request->fds));
+	memcpy(CMSG_DATA(c) + sizeof(request->fds), request->doors,
+	       fds_size - sizeof(request->fds));
 	do {
 		n = sendmsg(box->init_sock, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);

@@ -263,16 +263,8 @@ static void init_ready(struct loop_source *source, uint32_t events)
 	int r;
 
 	(void)events;
-	while ((r = init_next_event(&k->box, &event)) > 0) {
-		struct session *s = k->sessions;
-
-		while (s && s->shell.id != event.id)
-			s = s->next;
-		if (s)
-			session_note_init(s, &event);
-		else if (event.type == INIT_STARTED)
-			close_fd(&event.pidfd);
-	}
+	while ((r = init_next_event(&k->box, &event)) > 0)
+		spawns_dispatch(&k->spawns, &event);
 	if (r < 0)
 		ending_box_lost(k, "its init broke off the conversation");
 }

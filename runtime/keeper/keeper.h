@@ -14,6 +14,7 @@
 #include "keeper/daemon.h"
 #include "keeper/loop.h"
 #include "keeper/run.h"
+#include "keeper/spawned.h"
 #include "protocol.h"
 
 struct session;
@@ -38,7 +39,7 @@ struct keeper {
 	struct runs runs;
 	bool runs_open;
 	struct session *sessions;
-	uint64_t next_spawn; /* ids for init */
+	struct spawns spawns;
 	struct loop_source init_events, init_death, signals;
 
 	enum ending ending;

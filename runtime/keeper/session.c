@@ -32,7 +32,7 @@ static void prepare_task_run(struct loop_task *task)
 	 * Not under a command: it has yet to open those that are there. What stands in the way is
 	 * met again, and reported, when a command starts.
 	 */
-	if (s->shell.id && s->command.kind == COMMAND_NONE)
+	if (s->shell.alive && s->command.kind == COMMAND_NONE)
 		control_prepare(&s->control);
 }
 
@@ -40,7 +40,7 @@ static void sync_timer_fire(struct loop_timer *timer)
 {
 	struct session *s = container_of(timer, struct session, sync_timer);
 
-	if (s->env_stale && s->shell.id && s->command.kind == COMMAND_NONE &&
+	if (s->env_stale && s->shell.alive && s->command.kind == COMMAND_NONE &&
 	    s->keeper->state == BOX_RUNNING && !s->keeper->ending)
 		session_sync(s);
 }
@@ -88,7 +88,7 @@ int session_new(struct keeper *k, const char *name, const char *fields, size_t l
 	s->hold_timer.fire = hold_timer_fire;
 	s->prepare_task.run = prepare_task_run;
 	control_init(&s->control, &k->loop);
-	shell_init(&s->shell);
+	shell_init(&s->shell, &k->spawns, session_note_init);
 	s->name = strdup(name);
 	s->cwd = strdup(cwd && *cwd == '/' ? cwd : "/workspace");
 	r = s->name && s->cwd ? env_from_fields(&s->env, fields, len) : -ENOMEM;
@@ -249,7 +249,7 @@ static bool is_queued(const struct session *s, const struct run *run)
 /* Can a command be given to the shell right now? */
 static bool session_is_free(struct session *s)
 {
-	return s->shell.id && s->command.kind == COMMAND_NONE && !session_has_changes(s) &&
+	return s->shell.alive && s->command.kind == COMMAND_NONE && !session_has_changes(s) &&
 	       !s->broken && !s->keeper->killing;
 }
 
@@ -258,7 +258,7 @@ void session_pump(struct session *s)
 	struct keeper *k = s->keeper;
 
 	while (s->command.kind == COMMAND_NONE && !k->ending && !k->killing && !s->broken) {
-		if (!s->shell.id && (!s->queue || session_start_shell(s) < 0))
+		if (!s->shell.alive && (!s->queue || session_start_shell(s) < 0))
 			return;
 		if (session_has_changes(s))
 			session_sync(s);
@@ -267,7 +267,7 @@ void session_pump(struct session *s)
 		else
 			break;
 	}
-	if (s->command.kind != COMMAND_NONE || !s->shell.id)
+	if (s->command.kind != COMMAND_NONE || !s->shell.alive)
 		return;
 	loop_task_add(&k->loop, &s->prepare_task);
 	if (s->env_stale)
@@ -282,7 +282,7 @@ int session_submit(struct session *s, uint64_t number, const char *script, size_
 	struct run *run;
 	int r;
 
-	if (!s->shell.id && !shell_find(&s->keeper->box, &kind)) {
+	if (!s->shell.alive && !shell_find(&s->keeper->box, &kind)) {
 		*why = no_shell_why;
 		return -ENOEXEC;
 	}

@@ -101,8 +101,8 @@ void session_release_if_known(struct session *s);
 
 /* --- session_shell.c */
 int session_start_shell(struct session *s);
-/* An event of init's with the id of this session's shell. */
-void session_note_init(struct session *s, const struct init_event *event);
+/* What init says of the session's shell. */
+void session_note_init(struct spawned *spawned, const struct init_event *event);
 /* Has the script of the present run begun? err is what its shell opens last. */
 bool session_command_has_begun(struct session *s);
 /* Adds what the shell itself printed to the run's streams. */

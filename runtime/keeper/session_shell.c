@@ -49,7 +49,7 @@ int session_start_shell(struct session *s)
 	s->broken = false;
 	r = control_renew(&s->control, session_status_ready);
 	if (r == 0)
-		r = shell_start(&s->shell, &k->box, &k->loop, ++k->next_spawn, s->dir, s->cwd,
+		r = shell_start(&s->shell, &k->box, &k->loop, s->dir, s->cwd,
 				start_env(s, &fallback), &s->setup);
 	session_env_free(&fallback);
 	if (r == 0 && s->shell.kind == DRIVER_BASH && s->functions.len && !s->failed_starts)
@@ -163,13 +163,15 @@ static void shell_died(struct session *s, int status)
 	 * all are, when everything is dead. */
 	if (!k->ending && !k->killing && (s->queue || kind == COMMAND_RUN))
 		session_start_shell(s);
-	if (!s->shell.id)
+	if (!s->shell.alive)
 		session_say(s);
 	session_pump(s);
 }
 
-void session_note_init(struct session *s, const struct init_event *event)
+void session_note_init(struct spawned *spawned, const struct init_event *event)
 {
+	struct session *s = container_of(spawned, struct session, shell.spawned);
+
 	switch (event->type) {
 	case INIT_STARTED:
 		shell_note_started(&s->shell, event);

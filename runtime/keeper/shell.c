@@ -28,11 +28,23 @@ enum {
 	CWD_BYTES_MAX = 4096,
 };
 
-void shell_init(struct shell *shell)
+static void shell_clear(struct shell *shell)
 {
-	*shell = (struct shell){ .pidfd = -1 };
+	*shell = (struct shell){
+		.spawned = { .event = shell->spawned.event },
+		.spawns = shell->spawns,
+		.pidfd = -1,
+	};
 	for (int i = 0; i < N_STREAMS; i++)
 		shell->base[i].source.fd = -1;
+}
+
+void shell_init(struct shell *shell, struct spawns *spawns,
+		void (*event)(struct spawned *spawned, const struct init_event *event))
+{
+	shell->spawns = spawns;
+	shell->spawned.event = event;
+	shell_clear(shell);
 }
 
 static bool is_program(const struct box *box, const char *path)
@@ -157,7 +169,6 @@ static int spawn(struct shell *shell, struct box *box, const char *path, const c
 					  driver_command, "bash",   NULL };
 	const char *const sh_argv[] = { path, "-c", driver_command, "sh", NULL };
 	struct init_spawn request = {
-		.id = shell->id,
 		.flags = INIT_SPAWN_SETSID,
 		.cwd = cwd,
 		.argv = bash ? bash_argv : sh_argv,
@@ -165,7 +176,7 @@ static int spawn(struct shell *shell, struct box *box, const char *path, const c
 		.fds = { fds[0], fds[1], fds[2] },
 	};
 
-	return init_spawn(box, &request);
+	return spawned_start(shell->spawns, &shell->spawned, box, &request);
 }
 
 static bool is_directory(const struct box *box, const char *path)
@@ -176,9 +187,8 @@ static bool is_directory(const struct box *box, const char *path)
 	return fd >= 0;
 }
 
-int shell_start(struct shell *shell, struct box *box, struct loop *loop, uint64_t id,
-		const char *dir, const char *cwd, const struct session_env *env,
-		struct text *script)
+int shell_start(struct shell *shell, struct box *box, struct loop *loop, const char *dir,
+		const char *cwd, const struct session_env *env, struct text *script)
 {
 	_cleanup_text_ struct text strings = { 0 };
 	_cleanup_free_ const char **envp = NULL;
@@ -188,7 +198,7 @@ int shell_start(struct shell *shell, struct box *box, struct loop *loop, uint64_
 	size_t n_env;
 	int r;
 
-	shell_init(shell);
+	shell_clear(shell);
 	path = shell_find(box, &shell->kind);
 	if (!path)
 		return -ENOEXEC;
@@ -206,13 +216,13 @@ int shell_start(struct shell *shell, struct box *box, struct loop *loop, uint64_
 		return -ENOMEM;
 	out = base_open(&shell->base[STREAM_OUT], loop);
 	err = base_open(&shell->base[STREAM_ERR], loop);
-	shell->id = id;
 	r = MIN(out, err);
 	if (r >= 0)
 		r = spawn(shell, box, path, is_directory(box, cwd) ? cwd : "/", envp,
 			  (int[]){ null, out, err });
 	if (r < 0)
 		shell_close(shell);
+	shell->alive = r >= 0;
 	return r;
 }
 
@@ -230,7 +240,8 @@ void shell_close(struct shell *shell)
 	close_fd(&shell->pidfd);
 	for (int i = 0; i < N_STREAMS; i++)
 		base_close(&shell->base[i]);
-	shell_init(shell);
+	spawned_forget(shell->spawns, &shell->spawned);
+	shell_clear(shell);
 }
 
 int shell_signal(const struct shell *shell, int sig)

@@ -15,6 +15,7 @@
 #include "keeper/driver.h"
 #include "keeper/loop.h"
 #include "keeper/session_env.h"
+#include "keeper/spawned.h"
 #include "protocol.h"
 
 /*
@@ -31,7 +32,9 @@ struct base_log {
 enum { BASE_LOG_BYTES = 64 << 10 };
 
 struct shell {
-	uint64_t id; /* of the spawn; 0: there is no shell */
+	struct spawned spawned;
+	struct spawns *spawns;
+	bool alive; /* init was asked for it, and has not told of its end */
 	enum driver_kind kind;
 	pid_t pid, box_pid; /* 0 until it is known to run */
 	int pidfd;
@@ -40,7 +43,9 @@ struct shell {
 	struct base_log base[N_STREAMS];
 };
 
-void shell_init(struct shell *shell);
+/* event: what init says of it. */
+void shell_init(struct shell *shell, struct spawns *spawns,
+		void (*event)(struct spawned *spawned, const struct init_event *event));
 /* bash if the box has it, else sh: its path, or NULL: the box has no shell. */
 const char *shell_find(const struct box *box, enum driver_kind *kind);
 /*
@@ -48,9 +53,8 @@ const char *shell_find(const struct box *box, enum driver_kind *kind);
  * (the box's / where that does not exist). What of env cannot be given at the start is added to
  * script. 0 or -errno.
  */
-int shell_start(struct shell *shell, struct box *box, struct loop *loop, uint64_t id,
-		const char *dir, const char *cwd, const struct session_env *env,
-		struct text *script);
+int shell_start(struct shell *shell, struct box *box, struct loop *loop, const char *dir,
+		const char *cwd, const struct session_env *env, struct text *script);
 /* It runs: pidfd is taken. */
 void shell_note_started(struct shell *shell, const struct init_event *event);
 /* Forgets it, closes what is ours. */
