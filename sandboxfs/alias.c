@@ -24,7 +24,7 @@ uint64_t alias_new(struct node node)
 	if (!a)
 		return 0;
 	pthread_mutex_lock(&alias_lock);
-	a->id = (uint64_t)NODE_ALIAS << 59 | ++last_alias;
+	a->id = (uint64_t)NODE_ALIAS << 57 | ++last_alias;
 	a->lookups = 1;
 	a->node = node;
 	HASH_ADD(hh, aliases, id, sizeof(a->id), a);

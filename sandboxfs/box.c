@@ -16,9 +16,10 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "daemon.h"
-#include "env.h"
 #include "events.h"
+#include "input.h"
 #include "keeper.h"
+#include "named.h"
 #include "store.h"
 
 static pthread_rwlock_t registry = PTHREAD_RWLOCK_INITIALIZER;
@@ -39,7 +40,12 @@ static struct box *box_new(uint32_t id)
 	why_init(&box->why);
 	box->live_root[FILES_WORKSPACE] = box->live_root[FILES_ROOT] = -1;
 	box->created_us = box->changed_us = realtime_us();
-	snprintf(box->cwd, sizeof(box->cwd), "/workspace");
+	if (sessions_init(box) < 0) {
+		pthread_mutex_destroy(&box->lock);
+		why_free(&box->why);
+		free(box);
+		return NULL;
+	}
 	return box;
 }
 
@@ -68,7 +74,8 @@ static void box_free(struct box *box)
 		HASH_DELETE(hh, box->runs, run);
 		run_put(run);
 	}
-	env_free(box);
+	sessions_free(box);
+	named_free_all(box);
 	why_free(&box->why);
 	end_volumes(box);
 	for (size_t i = 0; i < box->n_ended_volumes; i++)
@@ -272,7 +279,7 @@ static int fill_new(struct box *box, const char *name, uid_t uid, gid_t gid, mod
 	box->gid = gid;
 	box->mode = mode & 0777;
 	box->next_run = 1;
-	return env_init(box);
+	return env_init(&box->sessions->env, true);
 }
 
 int box_create(const char *name, uid_t uid, gid_t gid, mode_t mode, struct box **made)
@@ -355,8 +362,10 @@ static struct park *end_waiters(struct box *box)
 	struct park *ready = park_collect(&box->parks, ESTALE, NULL);
 	struct run *run, *next;
 
-	HASH_ITER (hh, box->runs, run, next)
+	HASH_ITER (hh, box->runs, run, next) {
 		ready = park_collect(&run->parks, ESTALE, ready);
+		ready = input_close(run, ESTALE, ready);
+	}
 	return ready;
 }
 
@@ -519,7 +528,8 @@ static void load_one(uint32_t id, bool removed)
 	}
 	if (!box->image[0])
 		snprintf(box->image, sizeof(box->image), "%s", the_options.image);
-	env_init(box);
+	env_init(&box->sessions->env, true);
+	store_sessions_load(box);
 	pthread_rwlock_wrlock(&registry);
 	HASH_FIND(hh_name, by_name, box->name, strlen(box->name), other);
 	if (!removed && other) /* a garbled file, or two folders put together by hand */

@@ -23,16 +23,24 @@
 #include "park.h"
 #include "protocol.h"
 #include "runtime.h"
+#include "session.h"
 #include "why.h"
 
+struct input;
 struct keeper;
+
+/* UINT64_MAX where it is not known. Times in µs, sizes in bytes. */
+struct run_usage {
+	uint64_t wall_us, cpu_user_us, cpu_system_us, memory_peak, read, written;
+};
 
 /* A run that may still change: from its submission until nothing can write to its streams. */
 struct run {
 	UT_hash_handle hh; /* by number, in box->runs */
 	uint64_t number;
 	atomic_int refs;
-	char session[64];
+	char session[SESSION_KEY_SIZE]; /* its key; "": a run of its own */
+	char name[64];			/* "": none */
 	enum run_state state;
 	int code;		      /* as in `exit` */
 	uint64_t end_size[N_STREAMS]; /* sizes when the command ended */
@@ -43,18 +51,13 @@ struct run {
 	size_t script_len;
 	bool watching[N_STREAMS]; /* a MSG_WATCH is out */
 	bool unwanted;		  /* to be removed once it is closed */
+	int64_t timeout_ms;	  /* 0: may run for ever */
+	struct input *input;	  /* input.c; NULL: nobody has opened it yet */
+	struct run_usage usage;	  /* as last told */
 	struct park_list parks;	  /* requests that wait for it */
 };
 
 enum { ENDED_RUNS = 8 };
-
-struct env_var {
-	char *name;
-	char *value;	/* what a command sees; NULL: not set at present */
-	char *wanted;	/* written from outside: set in every new shell; NULL if not */
-	bool unwanted;	/* removed from outside */
-	uint64_t since; /* number of the first run that sees what was asked for last; 0 settled */
-};
 
 struct box {
 	UT_hash_handle hh_id;
@@ -88,15 +91,14 @@ struct box {
 	unsigned int next_ended;
 	uint64_t next_run; /* 0: not yet read from disk */
 	uint64_t last_run; /* newest of all; 0 none */
-	uint64_t last_session_run;
 	size_t collected;	 /* bytes of scripts written and not yet submitted */
 	uint64_t last_ended_run; /* of those the present keeper told of */
 
-	struct env_var *env;
-	size_t n_env;
-	char cwd[4096];
-	bool cwd_wanted; /* cwd was set from outside, and the shell has not told of it yet */
-	pid_t shell_pid; /* host pid of the default session's shell, 0 none */
+	struct session *sessions; /* the default one first */
+	uint32_t last_session;	  /* highest number given to one */
+	struct named *named_by_id, *named_by_name;
+	uint32_t last_named;
+	bool named_loaded;
 
 	struct why why;
 	struct park_list parks;		 /* requests that wait for the box */
@@ -163,8 +165,10 @@ int box_failed_errno(const struct box *box);
 /* Reads the run numbers from disk if that was not done yet. */
 void box_load_runs(struct box *box);
 struct run *box_live_run(struct box *box, uint64_t number); /* no reference; NULL */
-/* A new run of the next number, latest of its session. NULL when out of memory. */
-struct run *box_run_new(struct box *box, const char *session);
+bool box_run_exists(struct box *box, uint64_t number);
+/* A new run of the next number: the latest of its session, or with session NULL one of its own, by
+ * that name ("": none). NULL when out of memory. */
+struct run *box_run_new(struct box *box, struct session *session, const char *name);
 /* A live run that an adopted keeper tells of. */
 struct run *box_run_adopt(struct box *box, uint64_t number);
 struct run *run_ref(struct run *run);

@@ -18,6 +18,7 @@
 #include "box.h"
 #include "daemon.h"
 #include "events.h"
+#include "input.h"
 #include "keeper.h"
 #include "keeper_private.h"
 #include "store.h"
@@ -48,25 +49,25 @@ int box_failed_errno(const struct box *box)
 
 /* --- runs ---------------------------------------------------------------------------------------- */
 
-/* The newest run of the default session, by the records on disk. */
-static uint64_t newest_of_session(struct box *box, const uint64_t *numbers, size_t n)
+/* The newest run of each session that has none yet, by the records on disk. */
+static void find_last_runs(struct box *box, const uint64_t *numbers, size_t n)
 {
-	for (size_t i = n; i-- > 0;) {
+	size_t left = 0;
+
+	for (struct session *s = box->sessions; s; s = s->next)
+		left += !s->last_run;
+	for (size_t i = n; i-- > 0 && left;) {
 		struct run_record rec;
+		struct session *s;
 
-		if (store_run_read(box, numbers[i], &rec) == 0 &&
-		    !strcmp(rec.session, DEFAULT_SESSION))
-			return numbers[i];
+		if (store_run_read(box, numbers[i], &rec) < 0)
+			continue;
+		s = session_by_key(box, rec.session);
+		if (s && !s->last_run) {
+			s->last_run = numbers[i];
+			left--;
+		}
 	}
-	return 0;
-}
-
-static uint64_t box_newest_session_run(struct box *box)
-{
-	_cleanup_free_ uint64_t *numbers = NULL;
-	size_t n = 0;
-
-	return store_run_numbers(box, &numbers, &n) < 0 ? 0 : newest_of_session(box, numbers, n);
 }
 
 void box_load_runs(struct box *box)
@@ -80,8 +81,15 @@ void box_load_runs(struct box *box)
 		n = 0;
 	if (n)
 		box->last_run = MAX(box->last_run, numbers[n - 1]);
-	box->last_session_run = newest_of_session(box, numbers, n);
+	find_last_runs(box, numbers, n);
 	box->next_run = box->last_run + 1;
+}
+
+bool box_run_exists(struct box *box, uint64_t number)
+{
+	struct run_record rec;
+
+	return box_live_run(box, number) || store_run_read(box, number, &rec) == 0;
 }
 
 struct run *box_live_run(struct box *box, uint64_t number)
@@ -102,14 +110,17 @@ struct run *box_run_adopt(struct box *box, uint64_t number)
 	run->number = number;
 	atomic_init(&run->refs, 1);
 	/* box->token is already the living keeper's, so the record is believed. */
-	if (store_run_read(box, number, &rec) < 0 || !rec.session[0])
-		snprintf(rec.session, sizeof(rec.session), DEFAULT_SESSION);
-	snprintf(run->session, sizeof(run->session), "%s", rec.session);
+	if (store_run_read(box, number, &rec) == 0) {
+		snprintf(run->session, sizeof(run->session), "%s", rec.session);
+		snprintf(run->name, sizeof(run->name), "%s", rec.name);
+		run->timeout_ms = rec.timeout_ms;
+	}
+	run_usage_clear(&run->usage);
 	HASH_ADD(hh, box->runs, number, sizeof(run->number), run);
 	return run;
 }
 
-struct run *box_run_new(struct box *box, const char *session)
+struct run *box_run_new(struct box *box, struct session *session, const char *name)
 {
 	struct run *run;
 
@@ -121,11 +132,13 @@ struct run *box_run_new(struct box *box, const char *session)
 		return NULL;
 	run->number = box->next_run++;
 	atomic_init(&run->refs, 1);
-	snprintf(run->session, sizeof(run->session), "%s", session);
+	snprintf(run->session, sizeof(run->session), "%s", session ? session->key : "");
+	snprintf(run->name, sizeof(run->name), "%s", name);
+	run_usage_clear(&run->usage);
 	run->state = RUN_QUEUED;
 	box->last_run = run->number;
-	if (!strcmp(session, DEFAULT_SESSION))
-		box->last_session_run = run->number;
+	if (session)
+		session->last_run = run->number;
 	HASH_ADD(hh, box->runs, number, sizeof(run->number), run);
 	return run;
 }
@@ -157,6 +170,22 @@ void box_run_forget(struct box *box, struct run *run)
 	*slot = run;
 }
 
+/* The session that had it as its newest has an older one now. */
+static void forget_last_run(struct box *box, uint64_t number)
+{
+	_cleanup_free_ uint64_t *numbers = NULL;
+	struct session *s = box->sessions;
+	size_t n = 0;
+
+	while (s && s->last_run != number)
+		s = s->next;
+	if (!s)
+		return;
+	s->last_run = 0;
+	if (store_run_numbers(box, &numbers, &n) == 0)
+		find_last_runs(box, numbers, n);
+}
+
 int box_run_remove(struct box *box, uint64_t number)
 {
 	struct run *run = box_live_run(box, number);
@@ -172,8 +201,7 @@ int box_run_remove(struct box *box, uint64_t number)
 		run_put(run);
 	}
 	r = store_run_remove(box, number);
-	if (number == box->last_session_run)
-		box->last_session_run = box_newest_session_run(box);
+	forget_last_run(box, number);
 	/* The highest number must be known after the next start, too. */
 	if (r == 0 && number == box->last_run)
 		r = store_save(box);
@@ -203,6 +231,7 @@ void box_runs_lost(struct box *box, struct park **ready)
 			run->end_size[STREAM_OUT] = run->end_size[STREAM_ERR] = UINT64_MAX;
 		}
 		run->ended = run->closed = run->answered = true;
+		*ready = input_close(run, EPIPE, *ready);
 		*ready = park_collect(&run->parks, 0, *ready);
 		box_run_forget(box, run);
 	}

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `ctl`: verbs, one a line; the write returns when the verb is done. And `cwd`, whose write asks the
- * box as well. Must not wait: writes are parked on the box. Lock: box->lock.
+ * `ctl` of a box and of a session: verbs, one a line; the write returns when the verb is done. Must
+ * not wait: writes are parked on the box. Lock: box->lock.
  */
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/kv.h"
@@ -15,16 +14,12 @@
 #include "daemon.h"
 #include "dirs.h"
 #include "keeper.h"
-#include "submit.h"
+#include "store.h"
+#include "wake.h"
 
 enum { MAX_VERBS = 4096 };
 
 /* --- waiting ---------------------------------------------------------------------------------------- */
-
-static enum park_verdict reply_look(struct park *park)
-{
-	return park->done ? PARK_ANSWER : PARK_WAIT;
-}
 
 static enum park_verdict stopped_look(struct park *park)
 {
@@ -44,57 +39,16 @@ static enum park_verdict restarted_look(struct park *park)
 
 /* What the write still has to do, with the same request. 0 nothing, -errno, TREE_ANSWERED. */
 static int ctl_go_on(struct ctx *ctx, struct handle *h, size_t size);
-static int cwd_go_on(struct ctx *ctx, struct handle *h, size_t size);
-
-static void go_on(struct park *park, int error,
-		  int (*next)(struct ctx *ctx, struct handle *h, size_t size))
-{
-	const struct fuse_ctx *caller = fuse_req_ctx(park->req);
-	struct ctx ctx = { .req = park->req,
-			   .node = park->handle->node,
-			   .box = park->box,
-			   .uid = caller->uid,
-			   .gid = caller->gid,
-			   .pid = caller->pid };
-	int r = error ? -error : next(&ctx, park->handle, park->wait.size);
-
-	if (r < 0)
-		fuse_reply_err(park->req, -r);
-	else if (r == 0)
-		fuse_reply_write(park->req, park->wait.size);
-}
 
 static void write_answer(struct park *park, int error)
 {
-	go_on(park, error, ctl_go_on);
-}
-
-static void cwd_started_answer(struct park *park, int error)
-{
-	go_on(park, error, cwd_go_on);
-}
-
-static void cwd_answer(struct park *park, int error)
-{
-	struct box *box = park->box;
-
-	if (error) {
-		fuse_reply_err(park->req, error);
-		return;
-	}
-	pthread_mutex_lock(&box->lock);
-	snprintf(box->cwd, sizeof(box->cwd), "%s", park->handle->text.data);
-	box->cwd_wanted = true;
-	pthread_mutex_unlock(&box->lock);
-	fuse_reply_write(park->req, park->wait.size);
+	write_go_on(park, error, ctl_go_on);
 }
 
 static const struct park_type reply_park = { reply_look, write_answer, NULL };
 static const struct park_type stopped_park = { stopped_look, write_answer, NULL };
 static const struct park_type started_park = { start_look, write_answer, NULL };
 static const struct park_type restarted_park = { restarted_look, write_answer, NULL };
-static const struct park_type cwd_started_park = { start_look, cwd_started_answer, NULL };
-static const struct park_type cwd_park = { reply_look, cwd_answer, NULL };
 
 /* --- verbs ------------------------------------------------------------------------------------------ */
 
@@ -214,32 +168,79 @@ static int verb_kill(const struct verb_call *call)
 	return r < 0 ? r : ask(call, MSG_KILL);
 }
 
-static const struct {
+/* A session's: everything it started ends, and a fresh shell begins in /workspace. */
+static int verb_session_reset(const struct verb_call *call)
+{
+	_cleanup_text_ struct text fields = { 0 };
+	struct session *s = session_of(call->ctx);
+	struct box *box = call->ctx->box;
+	uint64_t tag = keeper_new_tag();
+	char *cwd;
+	int r;
+
+	if (!s)
+		return -ESTALE;
+	cwd = strdup("/workspace");
+	if (!cwd)
+		return -ENOMEM;
+	free(s->cwd);
+	s->cwd = cwd;
+	s->cwd_wanted = false;
+	r = store_sessions_save(box);
+	if (r < 0 || !s->opened)
+		return r;
+	if (box->state == BOX_FROZEN)
+		keeper_request(box, MSG_THAW, 0, 0, NULL);
+	field_add(&fields, "session", s->key);
+	session_start_fields(box, s, &fields);
+	r = keeper_request(box, MSG_SESSION_RESET, tag, 0, &fields);
+	return r < 0 ? r : park_on_box(call, &reply_park, tag);
+}
+
+struct verb {
 	const char *name;
 	int (*run)(const struct verb_call *call);
-} verbs[] = {
-	{ "start", verb_start },   { "stop", verb_stop }, { "restart", verb_restart },
-	{ "freeze", verb_freeze }, { "thaw", verb_thaw }, { "kill", verb_kill },
-	{ "reset", verb_reset },
 };
+
+static const struct verb box_verbs[] = {
+	{ "start", verb_start }, { "stop", verb_stop }, { "restart", verb_restart },
+	{ "freeze", verb_freeze }, { "thaw", verb_thaw }, { "kill", verb_kill },
+	{ "reset", verb_reset }, { NULL, NULL },
+};
+
+static const struct verb session_verbs[] = { { "reset", verb_session_reset }, { NULL, NULL } };
+
+static const struct verb *verbs_of(const struct ctx *ctx)
+{
+	return ctx->node.kind == DIR_SESSION ? session_verbs : box_verbs;
+}
+
+static void refuse_verb(struct ctx *ctx, const char *word)
+{
+	_cleanup_text_ struct text list = { 0 };
+	char shown[64];
+
+	for (const struct verb *v = verbs_of(ctx); v->name; v++)
+		text_printf(&list, " %s", v->name);
+	tree_refuse(ctx, "ctl: no verb \"%s\"; there are, one a line:%s",
+		    text_escape(shown, sizeof(shown), word), list.data ? list.data : "");
+}
 
 static int run_verb(const struct verb_call *call, const char *word)
 {
-	char shown[64];
+	const struct verb *v = verbs_of(call->ctx);
 	int r;
 
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
-		if (strcmp(verbs[i].name, word))
-			continue;
-		pthread_mutex_lock(&call->ctx->box->lock);
-		r = call->ctx->box->removed ? -ESTALE : verbs[i].run(call);
-		pthread_mutex_unlock(&call->ctx->box->lock);
-		return r;
+	while (v->name && strcmp(v->name, word))
+		v++;
+	if (!v->name) {
+		refuse_verb(call->ctx, word);
+		return -EINVAL;
 	}
-	tree_refuse(call->ctx,
-		    "ctl: no verb \"%s\"; there are: start stop restart freeze thaw kill reset",
-		    text_escape(shown, sizeof(shown), word));
-	return -EINVAL;
+	pthread_mutex_lock(&call->ctx->box->lock);
+	r = call->ctx->box->removed ? -ESTALE : v->run(call);
+	pthread_mutex_unlock(&call->ctx->box->lock);
+	return r;
 }
 
 /* Takes the next line of h->text and does it; a verb that must be waited for parks the write. */
@@ -268,8 +269,7 @@ static int ctl_go_on(struct ctx *ctx, struct handle *h, size_t size)
 static int ctl_write(struct ctx *ctx, struct handle *h, const char *data, size_t size)
 {
 	if (size > MAX_VERBS || memchr(data, '\0', size)) {
-		tree_refuse(ctx,
-			    "ctl: verbs, one a line: start stop restart freeze thaw kill reset");
+		refuse_verb(ctx, "");
 		return -EINVAL;
 	}
 	if (h->text.len)
@@ -280,82 +280,3 @@ static int ctl_write(struct ctx *ctx, struct handle *h, const char *data, size_t
 }
 
 const struct row_ops ctl_ops = { .write = ctl_write, .stream = true };
-
-/* --- cwd ---------------------------------------------------------------------------------------------- */
-
-static int cwd_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
-{
-	_cleanup_text_ struct text shown = { 0 };
-	struct box *box = ctx->box;
-	char path[64], cwd[PATH_MAX];
-	ssize_t n = -1;
-
-	(void)h;
-	pthread_mutex_lock(&box->lock);
-	if (box->shell_pid > 0 && !box->cwd_wanted) {
-		/* Right also while a command runs. */
-		snprintf(path, sizeof(path), "/proc/%d/cwd", box->shell_pid);
-		n = readlink(path, cwd, sizeof(cwd) - 1);
-	}
-	if (n <= 0)
-		n = snprintf(cwd, sizeof(cwd), "%s", box->cwd);
-	pthread_mutex_unlock(&box->lock);
-	text_add_escaped(&shown, cwd, (size_t)n);
-	text_add_char(&shown, '\n');
-	if (shown.failed)
-		return -ENOMEM;
-	if ((size_t)offset >= shown.len)
-		fuse_reply_buf(ctx->req, NULL, 0);
-	else
-		fuse_reply_buf(ctx->req, shown.data + offset,
-			       MIN(size, shown.len - (size_t)offset));
-	return TREE_ANSWERED;
-}
-
-/* box->lock held. */
-static int cwd_ask(const struct verb_call *call, const char *path)
-{
-	const struct park_wait started = { .size = call->size };
-	_cleanup_text_ struct text fields = { 0 };
-	struct box *box = call->ctx->box;
-	struct park_wait wait = { .size = call->size, .tag = keeper_new_tag() };
-	int r = box_need_running(call->ctx, call->h, &cwd_started_park, &started);
-
-	if (r != 0)
-		return r;
-	field_add(&fields, "session", DEFAULT_SESSION);
-	field_add(&fields, "path", path);
-	r = keeper_request(box, MSG_CHDIR, wait.tag, 0, &fields);
-	if (r == 0)
-		r = park_add(&box->parks, &box->lock, &cwd_park, call->ctx->req, call->h, box,
-			     &wait);
-	return r < 0 ? r : TREE_ANSWERED;
-}
-
-static int cwd_go_on(struct ctx *ctx, struct handle *h, size_t size)
-{
-	const struct verb_call call = { ctx, h, size };
-	int r;
-
-	pthread_mutex_lock(&ctx->box->lock);
-	r = ctx->box->removed ? -ESTALE : cwd_ask(&call, h->text.data);
-	pthread_mutex_unlock(&ctx->box->lock);
-	return r;
-}
-
-static int cwd_write(struct ctx *ctx, struct handle *h, const char *data, size_t size)
-{
-	size_t len = size - (size && data[size - 1] == '\n');
-
-	if (size >= PATH_MAX)
-		return -ENAMETOOLONG;
-	if (memchr(data, '\0', size) || !size || data[0] != '/') {
-		tree_refuse(ctx, "cwd: an absolute path in the box, as /workspace");
-		return -EINVAL;
-	}
-	text_reset(&h->text);
-	text_add(&h->text, data, len);
-	return h->text.failed ? -ENOMEM : cwd_go_on(ctx, h, size);
-}
-
-const struct row_ops cwd_ops = { .read = cwd_read, .write = cwd_write };

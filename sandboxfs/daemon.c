@@ -72,6 +72,33 @@ void daemon_watch_remove(struct watch *watch)
 	epoll_ctl(poller, EPOLL_CTL_DEL, watch->fd, NULL);
 }
 
+static pthread_mutex_t dropped_lock = PTHREAD_MUTEX_INITIALIZER; /* a leaf */
+static struct watch *dropped;
+
+void daemon_watch_drop(struct watch *watch, void (*gone)(struct watch *watch))
+{
+	watch->gone = gone;
+	pthread_mutex_lock(&dropped_lock);
+	watch->next_dropped = dropped;
+	dropped = watch;
+	pthread_mutex_unlock(&dropped_lock);
+	daemon_kick();
+}
+
+static void let_dropped_go(void)
+{
+	struct watch *watch, *next;
+
+	pthread_mutex_lock(&dropped_lock);
+	watch = dropped;
+	dropped = NULL;
+	pthread_mutex_unlock(&dropped_lock);
+	for (; watch; watch = next) {
+		next = watch->next_dropped;
+		watch->gone(watch);
+	}
+}
+
 void daemon_kick(void)
 {
 	if (!atomic_exchange(&kicked, true))
@@ -193,6 +220,7 @@ static void turn(int timeout_ms)
 		watch->ready(watch, events[i].events);
 	}
 	again_ms = park_run_interrupts();
+	let_dropped_go();
 }
 
 /* --- mounting ------------------------------------------------------------------------------------------- */
@@ -446,6 +474,7 @@ int daemon_run(const char *mountpoint, void (*ready)(void), struct options_error
 	}
 	if (r == 0)
 		janitor_stop();
+	let_dropped_go();
 	boxes_free();
 	store_close();
 	return r;

@@ -16,15 +16,23 @@ struct fuse_session;
 
 extern struct options the_options; /* fixed once threads run */
 
-/* A descriptor that the event thread watches. Only the event thread may delete one. */
+/* A descriptor that the event thread watches. Only the event thread may free one. */
 struct watch {
 	int fd;
 	void (*ready)(struct watch *watch, uint32_t events); /* epoll(7) bits */
+	/* of daemon_watch_drop() */
+	struct watch *next_dropped;
+	void (*gone)(struct watch *watch);
 };
 
 int daemon_watch_add(struct watch *watch, uint32_t events);
 int daemon_watch_change(struct watch *watch, uint32_t events); /* any thread */
 void daemon_watch_remove(struct watch *watch);
+/*
+ * For a watch that ends on any thread, once it is removed: the event thread may have it in its hands
+ * yet. gone is called on the event thread when that cannot be so any more, and may free it.
+ */
+void daemon_watch_drop(struct watch *watch, void (*gone)(struct watch *watch));
 
 /* Lets the event thread run once: events were added, the trash has something. Any thread. */
 void daemon_kick(void);

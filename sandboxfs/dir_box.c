@@ -7,6 +7,7 @@
  *	files/ root                its /workspace, its whole filesystem
  *	procs/ ps                  its runs, its processes
  *	cwd env/                   of the default session
+ *	sessions/                  further ones
  *	image ctl events
  */
 #include <errno.h>
@@ -138,6 +139,8 @@ static const struct row box_rows[] = {
 	{ "root", S_IFLNK | 0777, .link = box_root_link,
 	  .help = "its whole filesystem, while it runs" },
 	{ "procs", S_IFDIR | 0700, .dir = DIR_PROCS, .help = "one folder for each command run" },
+	{ "sessions", S_IFDIR | 0700, .dir = DIR_SESSIONS,
+	  .help = "further sessions; mkdir makes one" },
 	{ "ps", S_IFREG | 0400, .show = ps_show, .help = "the processes in the box" },
 	{ "cwd", S_IFREG | 0600, .ops = &cwd_ops,
 	  .help = "the session's working directory; may be written" },
@@ -168,7 +171,7 @@ int entry_unlink(struct ctx *ctx, const char *name)
 	return 0;
 }
 
-static int box_rmdir(struct ctx *ctx, const char *name)
+int entry_rmdir(struct ctx *ctx, const char *name)
 {
 	struct child child;
 	int r = tree_lookup(ctx, name, &child);
@@ -177,7 +180,7 @@ static int box_rmdir(struct ctx *ctx, const char *name)
 		return r;
 	if (!child.volume && !node_is_dir(child.node))
 		return -ENOTDIR;
-	tree_refuse(ctx, "rmdir %s: it stays as long as the box; rmdir the box to destroy it",
+	tree_refuse(ctx, "rmdir %s: control entries stay as long as the box; rmdir the box to destroy it",
 		    name);
 	return 0;
 }
@@ -188,7 +191,7 @@ const struct dir_type dir_box = {
 	.mode = 0700,
 	.attr = box_attr,
 	.setattr = box_setattr,
-	.rmdir = box_rmdir,
+	.rmdir = entry_rmdir,
 	.unlink = entry_unlink,
 	.hint = "to run a command write to cmd; your files belong into files/",
 };

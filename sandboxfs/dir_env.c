@@ -1,21 +1,78 @@
 /* SPDX-License-Identifier: MIT */
-/* env: one file for each exported variable of the default session. */
+/*
+ * env: one file for each variable. Of a session, what its commands see, and every change reaches its
+ * shell before the next command; of a named run, what its next run gets over the box's.
+ */
 #include <errno.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/kv.h"
 #include "box.h"
 #include "dirs.h"
-#include "env.h"
+#include "keeper.h"
+#include "named.h"
+#include "store.h"
+
+/* The environment behind a node; NULL: there is none (any more). box->lock held. */
+static struct env *env_of(struct ctx *ctx)
+{
+	struct session *s;
+	struct named *named;
+
+	switch (ctx->node.kind) {
+	case DIR_NAMED_ENV:
+		named = named_by_id(ctx->box, ctx->node.item);
+		break;
+	case DIR_RUN_ENV:
+		named = named_of_run(ctx->box, ctx->node.item);
+		break;
+	default:
+		s = session_of(ctx);
+		return s ? &s->env : NULL;
+	}
+	return named ? &named->env : NULL;
+}
+
+/* Sets what is asked for (NULL: removes it), tells the shell, and keeps it. box->lock held. */
+static int change(struct ctx *ctx, const char *name, const char *value)
+{
+	struct box *box = ctx->box;
+	_cleanup_text_ struct text fields = { 0 };
+	struct env *env = env_of(ctx);
+	struct session *s = session_of(ctx);
+	int r;
+
+	if (!env)
+		return -ESTALE;
+	if (ctx->node.kind == DIR_NAMED_ENV) {
+		r = env_want(env, name, value, 0);
+		return r < 0 ? r : store_name_save(box, named_by_id(box, ctx->node.item));
+	}
+	box_load_runs(box);
+	r = env_want(env, name, value, box->keeper ? box->next_run : 0);
+	if (r < 0)
+		return r;
+	field_add(&fields, "session", s->key);
+	if (value) {
+		text_add_str(&fields, "set.");
+		field_add(&fields, name, value);
+	} else {
+		field_add(&fields, "unset", name);
+	}
+	if (box->keeper && (s->opened || !s->id))
+		keeper_request(box, MSG_SETENV, 0, 0, &fields);
+	return s->id ? store_sessions_save(box) : store_save(box);
+}
 
 /* The variable behind a node, NULL when it is not set. box->lock held. */
 static struct env_var *variable(struct ctx *ctx)
 {
-	struct box *box = ctx->box;
+	const struct env *env = env_of(ctx);
 
-	if (ctx->node.item >= box->n_env || !box->env[ctx->node.item].value)
+	if (!env || ctx->node.sub >= env->n || !env->vars[ctx->node.sub].value)
 		return NULL;
-	return &box->env[ctx->node.item];
+	return &env->vars[ctx->node.sub];
 }
 
 static int env_value_show(struct ctx *ctx, struct text *out)
@@ -30,46 +87,63 @@ static int env_value_show(struct ctx *ctx, struct text *out)
 	return v ? 0 : -ENOENT;
 }
 
-static int env_value_store(struct ctx *ctx, const char *value)
+static int refuse_too_big(struct ctx *ctx, int r)
 {
-	struct box *box = ctx->box;
-	int r = -ENOENT;
-
-	pthread_mutex_lock(&box->lock);
-	if (ctx->node.item < box->n_env)
-		r = env_set(box, box->env[ctx->node.item].name, value);
-	pthread_mutex_unlock(&box->lock);
+	if (r == -E2BIG)
+		tree_refuse(ctx, "env: an environment has %d variables and %d KiB at most",
+			    ENV_MAX_VARS, ENV_MAX_BYTES >> 10);
 	return r;
 }
 
-static struct node env_node(struct ctx *ctx, const struct env_var *v)
+static int env_value_store(struct ctx *ctx, const char *value)
 {
-	return (struct node){ .kind = DIR_ENV,
-			      .row = ROW_DYNAMIC,
-			      .box = ctx->node.box,
-			      .item = (uint32_t)(v - ctx->box->env) };
+	const struct env *env;
+	int r = -ENOENT;
+
+	pthread_mutex_lock(&ctx->box->lock);
+	env = env_of(ctx);
+	if (env && ctx->node.sub < env->n)
+		r = change(ctx, env->vars[ctx->node.sub].name, value);
+	pthread_mutex_unlock(&ctx->box->lock);
+	return refuse_too_big(ctx, r);
+}
+
+static struct node env_node(struct ctx *ctx, const struct env *env, const struct env_var *v)
+{
+	struct node node = ctx->node;
+
+	node.row = ROW_DYNAMIC;
+	node.sub = (uint32_t)(v - env->vars);
+	return node;
 }
 
 static int env_lookup(struct ctx *ctx, const char *name, struct child *child)
 {
 	const struct env_var *v;
+	const struct env *env;
 
 	pthread_mutex_lock(&ctx->box->lock);
-	v = env_find(ctx->box, name);
-	if (v && v->value)
-		*child = (struct child){ .node = env_node(ctx, v) };
+	env = env_of(ctx);
+	v = env ? env_find(env, name) : NULL;
+	if (v && !v->value)
+		v = NULL;
+	if (v)
+		*child = (struct child){ .node = env_node(ctx, env, v) };
 	pthread_mutex_unlock(&ctx->box->lock);
-	return v && v->value ? 0 : -ENOENT;
+	return v ? 0 : -ENOENT;
 }
 
 static int env_list(struct ctx *ctx, struct dir_list *list)
 {
+	const struct env *env;
+
 	pthread_mutex_lock(&ctx->box->lock);
-	for (size_t i = 0; i < ctx->box->n_env; i++) {
-		const struct env_var *v = &ctx->box->env[i];
+	env = env_of(ctx);
+	for (size_t i = 0; env && i < env->n; i++) {
+		const struct env_var *v = &env->vars[i];
 
 		if (v->value)
-			dir_list_add(list, v->name, env_node(ctx, v), S_IFREG);
+			dir_list_add(list, v->name, env_node(ctx, env, v), S_IFREG);
 	}
 	pthread_mutex_unlock(&ctx->box->lock);
 	return 0;
@@ -77,6 +151,7 @@ static int env_list(struct ctx *ctx, struct dir_list *list)
 
 static int env_create(struct ctx *ctx, const char *name, struct child *child)
 {
+	const struct env *env;
 	int r;
 
 	if (!env_name_is_valid(name)) {
@@ -88,28 +163,32 @@ static int env_create(struct ctx *ctx, const char *name, struct child *child)
 		return -EINVAL;
 	}
 	pthread_mutex_lock(&ctx->box->lock);
-	r = env_set(ctx->box, name, "");
+	r = change(ctx, name, "");
+	env = env_of(ctx);
 	if (r == 0)
-		*child = (struct child){ .node = env_node(ctx, env_find(ctx->box, name)) };
+		*child = (struct child){ .node = env_node(ctx, env, env_find(env, name)) };
 	pthread_mutex_unlock(&ctx->box->lock);
-	return r;
+	return refuse_too_big(ctx, r);
 }
 
 static int env_unlink(struct ctx *ctx, const char *name)
 {
-	struct env_var *v;
+	const struct env_var *v;
+	const struct env *env;
 	int r = -ENOENT;
 
 	pthread_mutex_lock(&ctx->box->lock);
-	v = env_find(ctx->box, name);
+	env = env_of(ctx);
+	v = env ? env_find(env, name) : NULL;
 	if (v && v->value)
-		r = env_set(ctx->box, name, NULL);
+		r = change(ctx, v->name, NULL);
 	pthread_mutex_unlock(&ctx->box->lock);
 	return r;
 }
 
 static const struct row env_value = {
-	"", S_IFREG | 0600, ROW_SIZED, .show = env_value_show, .store = env_value_store,
+	"", S_IFREG | 0600, ROW_SIZED | ROW_FRESH, .show = env_value_show,
+	.store = env_value_store,
 };
 
 const struct dir_type dir_env = {
@@ -120,4 +199,27 @@ const struct dir_type dir_env = {
 	.unlink = env_unlink,
 	.dynamic = &env_value,
 	.hint = "one file a variable: echo production > env/NODE_ENV",
+};
+
+const struct dir_type dir_named_env = {
+	.mode = 0700,
+	.lookup = env_lookup,
+	.list = env_list,
+	.create = env_create,
+	.unlink = env_unlink,
+	.dynamic = &env_value,
+	.hint = "one file a variable: echo production > env/NODE_ENV",
+};
+
+static const struct row env_shown = {
+	"", S_IFREG | 0400, ROW_SIZED | ROW_FRESH, .show = env_value_show,
+};
+
+const struct dir_type dir_run_env = {
+	.mode = 0500,
+	.lookup = env_lookup,
+	.list = env_list,
+	.unlink = entry_unlink,
+	.dynamic = &env_shown,
+	.hint = "a run's record cannot be changed",
 };

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * procs, the runs of a box:
+ * One run, by its number or by its name:
  *
- *	N/     one folder a run: cmd out err exit log state pid session started ended
- *	last   link to the newest
+ *	cmd in                     its text, its standard input
+ *	out err exit log           what it said, how it ended
+ *	state pid session started ended usage
+ *	signal timeout             what can be done to it
+ *	user cwd env/              what it starts with; for a name, to be set before cmd is written
  */
 #include <errno.h>
 #include <signal.h>
@@ -16,116 +19,45 @@
 #include "box.h"
 #include "dirs.h"
 #include "keeper.h"
+#include "named.h"
 #include "store.h"
 #include "stream.h"
+#include "submit.h"
 
-/* --- procs ----------------------------------------------------------------------------------------- */
+/* --- what is so ------------------------------------------------------------------------------- */
 
-static bool run_exists(struct box *box, uint64_t number)
+uint64_t run_of(const struct ctx *ctx)
 {
-	struct run_record rec;
+	const struct named *named;
 
-	return box_live_run(box, number) || store_run_read(box, number, &rec) == 0;
+	if (ctx->node.kind != DIR_NAMED && ctx->node.kind != DIR_NAMED_ENV)
+		return ctx->node.item;
+	named = named_by_id(ctx->box, ctx->node.item);
+	return named ? named->run : 0;
 }
 
-static int procs_lookup(struct ctx *ctx, const char *name, struct child *child)
+int run_now(struct ctx *ctx, struct run_record *rec)
 {
-	uint64_t number;
-	bool exists;
-
-	/* "01" is not run 1. */
-	if (name[0] == '0' || parse_u64(name, 1, NODE_MAX_ITEM, &number) < 0)
-		return -ENOENT;
-	pthread_mutex_lock(&ctx->box->lock);
-	exists = run_exists(ctx->box, number);
-	pthread_mutex_unlock(&ctx->box->lock);
-	if (!exists)
-		return -ENOENT;
-	*child = (struct child){
-		.node = { .kind = DIR_RUN, .box = ctx->node.box, .item = (uint32_t)number }
-	};
-	return 0;
-}
-
-static int procs_list(struct ctx *ctx, struct dir_list *list)
-{
-	_cleanup_free_ uint64_t *numbers = NULL;
-	struct run *run, *next;
-	size_t n = 0;
+	uint64_t number = run_of(ctx);
+	const struct run *run = number ? box_live_run(ctx->box, number) : NULL;
 	int r;
 
-	pthread_mutex_lock(&ctx->box->lock);
-	r = store_run_numbers(ctx->box, &numbers, &n);
-	for (size_t i = 0; i < n; i++) {
-		char name[24];
-
-		snprintf(name, sizeof(name), "%llu", (unsigned long long)numbers[i]);
-		dir_list_add(list, name,
-			     (struct node){ .kind = DIR_RUN,
-					    .box = ctx->node.box,
-					    .item = (uint32_t)numbers[i] },
-			     S_IFDIR);
-	}
-	/* Submitted, and not yet on disk. */
-	HASH_ITER (hh, ctx->box->runs, run, next) {
-		char name[24];
-
-		if (n && bsearch(&run->number, numbers, n, sizeof(*numbers), compare_u64))
-			continue;
-		snprintf(name, sizeof(name), "%llu", (unsigned long long)run->number);
-		dir_list_add(list, name,
-			     (struct node){ .kind = DIR_RUN,
-					    .box = ctx->node.box,
-					    .item = (uint32_t)run->number },
-			     S_IFDIR);
-	}
-	pthread_mutex_unlock(&ctx->box->lock);
-	return r == -ENOENT ? 0 : r;
-}
-
-static int procs_last_link(struct ctx *ctx, struct text *target)
-{
-	uint64_t last;
-
-	pthread_mutex_lock(&ctx->box->lock);
-	box_load_runs(ctx->box);
-	last = ctx->box->last_run;
-	pthread_mutex_unlock(&ctx->box->lock);
-	text_printf(target, "%llu", (unsigned long long)last);
-	return 0;
-}
-
-static const struct row procs_rows[] = {
-	{ "last", S_IFLNK | 0777, .link = procs_last_link, .help = "link to the newest run" },
-};
-
-const struct dir_type dir_procs = {
-	.rows = procs_rows,
-	.n_rows = ARRAY_SIZE(procs_rows),
-	.mode = 0700,
-	.lookup = procs_lookup,
-	.list = procs_list,
-	.unlink = entry_unlink,
-	.rmdir = run_rmdir,
-	.hint = "runs are made by writing to cmd",
-};
-
-/* --- one run ---------------------------------------------------------------------------------------- */
-
-/* The record, brought up to date by what is known of a live run. box->lock held. */
-static int run_now(struct ctx *ctx, struct run_record *rec)
-{
-	const struct run *run = box_live_run(ctx->box, ctx->node.item);
-	int r = store_run_read(ctx->box, ctx->node.item, rec);
-
-	if (run) {
-		rec->state = run->state;
-		rec->code = run->code;
-		rec->truncated |= run->truncated;
-		snprintf(rec->session, sizeof(rec->session), "%s", run->session);
-		return 0;
-	}
-	return r < 0 ? -ESTALE : 0;
+	if (!number)
+		return ctx->node.kind == DIR_NAMED && named_by_id(ctx->box, ctx->node.item)
+			       ? 0
+			       : -ESTALE;
+	r = store_run_read(ctx->box, number, rec);
+	if (!run)
+		return r < 0 ? -ESTALE : 1;
+	rec->state = run->state;
+	rec->code = run->code;
+	rec->truncated |= run->truncated;
+	rec->timeout_ms = run->timeout_ms;
+	if (!run->ended)
+		rec->usage = run->usage;
+	snprintf(rec->session, sizeof(rec->session), "%s", run->session);
+	snprintf(rec->name, sizeof(rec->name), "%s", run->name);
+	return 1;
 }
 
 static int run_read(struct ctx *ctx, struct run_record *rec)
@@ -142,15 +74,17 @@ static int run_cmd_show(struct ctx *ctx, struct text *out)
 {
 	_cleanup_close_ int fd = -1;
 	char buf[65536];
+	uint64_t number;
 	struct run *run;
 	ssize_t n;
 
 	pthread_mutex_lock(&ctx->box->lock);
-	run = box_live_run(ctx->box, ctx->node.item);
+	number = run_of(ctx);
+	run = box_live_run(ctx->box, number);
 	if (run && run->script) /* not yet with the keeper */
 		text_add(out, run->script, run->script_len);
-	else
-		fd = store_run_open(ctx->box, ctx->node.item, RUN_SCRIPT);
+	else if (number)
+		fd = store_run_open(ctx->box, number, RUN_SCRIPT);
 	pthread_mutex_unlock(&ctx->box->lock);
 	while (fd >= 0 && (n = read_full(fd, buf, sizeof(buf))) > 0)
 		text_add(out, buf, (size_t)n);
@@ -163,9 +97,11 @@ static int run_state_show(struct ctx *ctx, struct text *out)
 	int r = run_read(ctx, &rec);
 
 	if (r == 0)
+		text_add_str(out, "new\n");
+	else if (r > 0)
 		text_printf(out, "%s%s\n", run_state_word(rec.state),
 			    rec.truncated ? " truncated" : "");
-	return r;
+	return MIN(r, 0);
 }
 
 static int run_pid_show(struct ctx *ctx, struct text *out)
@@ -173,21 +109,29 @@ static int run_pid_show(struct ctx *ctx, struct text *out)
 	struct run_record rec;
 	int r = run_read(ctx, &rec);
 
-	if (r == 0 && rec.pid)
+	if (r > 0 && rec.pid)
 		text_printf(out, "%llu\n", (unsigned long long)rec.pid);
-	return r;
+	return MIN(r, 0);
 }
 
+static void show_line(struct text *out, const char *value)
+{
+	text_add_escaped(out, value, strlen(value));
+	text_add_char(out, '\n');
+}
+
+/* Empty for a run of its own. */
 static int run_session_show(struct ctx *ctx, struct text *out)
 {
 	struct run_record rec;
+	char name[64];
 	int r = run_read(ctx, &rec);
 
-	if (r == 0) {
-		text_add_escaped(out, rec.session, strlen(rec.session));
-		text_add_char(out, '\n');
+	if (r > 0 && rec.session[0]) {
+		session_key_name(rec.session, name);
+		show_line(out, name);
 	}
-	return r;
+	return MIN(r, 0);
 }
 
 static int show_time(struct text *out, int64_t us)
@@ -202,7 +146,7 @@ static int run_started_show(struct ctx *ctx, struct text *out)
 	struct run_record rec;
 	int r = run_read(ctx, &rec);
 
-	return r < 0 ? r : show_time(out, rec.started_us);
+	return r <= 0 ? r : show_time(out, rec.started_us);
 }
 
 static int run_ended_show(struct ctx *ctx, struct text *out)
@@ -210,8 +154,196 @@ static int run_ended_show(struct ctx *ctx, struct text *out)
 	struct run_record rec;
 	int r = run_read(ctx, &rec);
 
-	return r < 0 ? r : show_time(out, run_state_is_end(rec.state) ? rec.ended_us : 0);
+	return r <= 0 ? r : show_time(out, run_state_is_end(rec.state) ? rec.ended_us : 0);
 }
+
+/* --- what can be done --------------------------------------------------------------------------- */
+
+/* The live run; NULL: it has ended or was never started. box->lock held. */
+static struct run *going(struct ctx *ctx)
+{
+	uint64_t number = run_of(ctx);
+	struct run *run = number ? box_live_run(ctx->box, number) : NULL;
+
+	return run && !run->closed ? run : NULL;
+}
+
+/* "TERM", "SIGTERM", "15", "RTMIN+3": its number, or -EINVAL. */
+static int signal_parse(const char *word)
+{
+	const char *name = strncasecmp(word, "SIG", 3) ? word : word + 3;
+	uint64_t n;
+
+	if (parse_u64(word, 1, (uint64_t)SIGRTMAX, &n) == 0)
+		return (int)n;
+	for (int sig = 1; sig < NSIG; sig++) {
+		const char *abbreviation = sigabbrev_np(sig);
+
+		if (abbreviation && !strcasecmp(abbreviation, name))
+			return sig;
+	}
+	if (!strcasecmp(name, "RTMIN"))
+		return SIGRTMIN;
+	if (!strcasecmp(name, "RTMAX"))
+		return SIGRTMAX;
+	if (!strncasecmp(name, "RTMIN+", 6) &&
+	    parse_u64(name + 6, 0, (uint64_t)(SIGRTMAX - SIGRTMIN), &n) == 0)
+		return SIGRTMIN + (int)n;
+	if (!strncasecmp(name, "RTMAX-", 6) &&
+	    parse_u64(name + 6, 0, (uint64_t)(SIGRTMAX - SIGRTMIN), &n) == 0)
+		return SIGRTMAX - (int)n;
+	return -EINVAL;
+}
+
+static int run_signal_store(struct ctx *ctx, const char *value)
+{
+	const struct run *run;
+	char shown[64];
+	int sig = signal_parse(value), r;
+
+	if (sig < 0) {
+		tree_refuse(ctx, "signal: there is no signal \"%s\"; write a name as TERM or a number",
+			    text_escape(shown, sizeof(shown), value));
+		return sig;
+	}
+	pthread_mutex_lock(&ctx->box->lock);
+	run = going(ctx);
+	r = run ? keeper_signal_tree(ctx->box, run->number, sig) : -ESRCH;
+	pthread_mutex_unlock(&ctx->box->lock);
+	if (r == -ESRCH)
+		tree_refuse(ctx, "signal: nothing of this run is left to get a signal");
+	return r;
+}
+
+static int run_timeout_show(struct ctx *ctx, struct text *out)
+{
+	const struct named *named;
+	struct run_record rec;
+	char word[32];
+	int r;
+
+	pthread_mutex_lock(&ctx->box->lock);
+	r = run_now(ctx, &rec);
+	named = ctx->node.kind == DIR_NAMED ? named_by_id(ctx->box, ctx->node.item) : NULL;
+	if (r >= 0)
+		text_printf(out, "%s\n",
+			    format_duration(word, named ? named->timeout_ms : rec.timeout_ms));
+	pthread_mutex_unlock(&ctx->box->lock);
+	return MIN(r, 0);
+}
+
+/* Counts from the run's start, also when it is changed later. */
+static int run_timeout_store(struct ctx *ctx, const char *value)
+{
+	struct named *named;
+	struct run *run;
+	int64_t ms;
+	int r = parse_duration_ms(value, &ms);
+
+	if (r < 0) {
+		tree_refuse(ctx, "timeout: a duration as 500ms, 10s, 5m, or 0 for none");
+		return -EINVAL;
+	}
+	pthread_mutex_lock(&ctx->box->lock);
+	named = ctx->node.kind == DIR_NAMED ? named_by_id(ctx->box, ctx->node.item) : NULL;
+	run = going(ctx);
+	if (run && !run->ended) {
+		r = keeper_run_request(ctx->box, MSG_TIMEOUT, run->number, ms, 0);
+		if (r == 0)
+			run->timeout_ms = ms;
+	} else if (!named) {
+		r = -ESRCH;
+	}
+	if (r == 0 && named) {
+		named->timeout_ms = ms;
+		r = store_name_save(ctx->box, named);
+	}
+	pthread_mutex_unlock(&ctx->box->lock);
+	if (r == -ESRCH)
+		tree_refuse(ctx, "timeout: this run has ended");
+	return r;
+}
+
+/* --- what it starts with -------------------------------------------------------------------------- */
+
+static int run_user_show(struct ctx *ctx, struct text *out)
+{
+	const struct named *named;
+	const struct session *s;
+	struct run_record rec;
+	int r;
+
+	pthread_mutex_lock(&ctx->box->lock);
+	r = run_now(ctx, &rec);
+	named = ctx->node.kind == DIR_NAMED ? named_by_id(ctx->box, ctx->node.item) : NULL;
+	if (r > 0 && !rec.user[0] && (s = session_by_key(ctx->box, rec.session)))
+		snprintf(rec.user, sizeof(rec.user), "%s", s->user);
+	if (named)
+		snprintf(rec.user, sizeof(rec.user), "%s", named->user);
+	pthread_mutex_unlock(&ctx->box->lock);
+	if (r >= 0)
+		show_line(out, r == 0 && !named ? "" : rec.user[0] ? rec.user : "root");
+	return MIN(r, 0);
+}
+
+static int named_user_store(struct ctx *ctx, const char *value)
+{
+	struct named *named;
+	int r = -ESTALE;
+
+	if (!user_name_is_valid(value)) {
+		tree_refuse(ctx, "user: a name of the box's /etc/passwd, or a number below %d",
+			    BOX_IDS);
+		return -EINVAL;
+	}
+	pthread_mutex_lock(&ctx->box->lock);
+	named = named_by_id(ctx->box, ctx->node.item);
+	if (named) {
+		snprintf(named->user, sizeof(named->user), "%s", strcmp(value, "root") ? value : "");
+		r = store_name_save(ctx->box, named);
+	}
+	pthread_mutex_unlock(&ctx->box->lock);
+	return r;
+}
+
+static int named_cwd_show(struct ctx *ctx, struct text *out)
+{
+	const struct named *named;
+
+	pthread_mutex_lock(&ctx->box->lock);
+	named = named_by_id(ctx->box, ctx->node.item);
+	if (named)
+		show_line(out, named->cwd ? named->cwd : "/workspace");
+	pthread_mutex_unlock(&ctx->box->lock);
+	return named ? 0 : -ESTALE;
+}
+
+static int named_cwd_store(struct ctx *ctx, const char *value)
+{
+	struct named *named;
+	int r = -ESTALE;
+	char *copy;
+
+	if (value[0] != '/' || strlen(value) >= 4096) {
+		tree_refuse(ctx, "cwd: an absolute path in the box, as /workspace");
+		return -EINVAL;
+	}
+	copy = strdup(value);
+	if (!copy)
+		return -ENOMEM;
+	pthread_mutex_lock(&ctx->box->lock);
+	named = named_by_id(ctx->box, ctx->node.item);
+	if (named) {
+		free(named->cwd);
+		named->cwd = take_ptr(copy);
+		r = store_name_save(ctx->box, named);
+	}
+	pthread_mutex_unlock(&ctx->box->lock);
+	free(copy);
+	return r;
+}
+
+/* --- tables --------------------------------------------------------------------------------------- */
 
 static int run_attr(struct ctx *ctx, struct stat *st)
 {
@@ -219,28 +351,49 @@ static int run_attr(struct ctx *ctx, struct stat *st)
 
 	(void)st;
 	pthread_mutex_lock(&ctx->box->lock);
-	exists = run_exists(ctx->box, ctx->node.item);
+	if (ctx->node.kind == DIR_NAMED)
+		exists = named_by_id(ctx->box, ctx->node.item);
+	else
+		exists = box_run_exists(ctx->box, ctx->node.item);
 	pthread_mutex_unlock(&ctx->box->lock);
 	return exists ? 0 : -ESTALE;
 }
 
+/* What a run has under its number and under its name alike. */
+#define RUN_ROWS                                                                                  \
+	{ "in", S_IFREG | 0200, ROW_FRESH, .ops = &input_ops,                                     \
+	  .help = "standard input of a run of its own; the last close is its end" },              \
+		{ "out", S_IFREG | 0400, .ops = &run_out_ops, .size = run_out_size,               \
+		  .help = "standard output, of background jobs as well" },                        \
+		{ "err", S_IFREG | 0400, .ops = &run_err_ops, .size = run_err_size,               \
+		  .help = "standard error" },                                                     \
+		{ "exit", S_IFREG | 0400, .ops = &run_exit_ops,                                   \
+		  .help = "exit code; waits for the end" },                                       \
+		{ "log", S_IFREG | 0400, .ops = &run_log_ops, .size = run_log_size,               \
+		  .help = "both streams in the order in which they arrived; never waits" },       \
+		{ "state", S_IFREG | 0400, ROW_SIZED, .show = run_state_show,                     \
+		  .help = "new queued starting running exited signalled timeout oom failed "      \
+			  "lost" },                                                               \
+		{ "pid", S_IFREG | 0400, ROW_SIZED, .show = run_pid_show,                         \
+		  .help = "process in the box that runs it" },                                    \
+		{ "session", S_IFREG | 0400, ROW_SIZED, .show = run_session_show,                 \
+		  .help = "its session; empty for a run of its own" },                            \
+		{ "started", S_IFREG | 0400, ROW_SIZED, .show = run_started_show,                 \
+		  .help = "seconds since the epoch" },                                            \
+		{ "ended", S_IFREG | 0400, ROW_SIZED, .show = run_ended_show,                     \
+		  .help = "likewise" },                                                           \
+		{ "usage", S_IFREG | 0400, .ops = &usage_ops, .show = run_usage_show,             \
+		  .help = "time, memory and bytes of disk that it has used" },                    \
+		{ "signal", S_IFREG | 0200, .store = run_signal_store,                            \
+		  .help = "write TERM, 9 …: every process it started gets it" },                  \
+		{ "timeout", S_IFREG | 0600, ROW_SIZED, .show = run_timeout_show,                 \
+		  .store = run_timeout_store, .help = "how long it may run; 0: for ever" }
+
 static const struct row run_rows[] = {
 	{ "cmd", S_IFREG | 0400, ROW_SIZED, .show = run_cmd_show, .help = "its text" },
-	{ "out", S_IFREG | 0400, .ops = &run_out_ops, .size = run_out_size,
-	  .help = "standard output, of background jobs as well" },
-	{ "err", S_IFREG | 0400, .ops = &run_err_ops, .size = run_err_size,
-	  .help = "standard error" },
-	{ "exit", S_IFREG | 0400, .ops = &run_exit_ops, .help = "exit code; waits for the end" },
-	{ "log", S_IFREG | 0400, .ops = &run_log_ops, .size = run_log_size,
-	  .help = "both streams in the order in which they arrived; never waits" },
-	{ "state", S_IFREG | 0400, ROW_SIZED, .show = run_state_show,
-	  .help = "queued starting running exited signalled oom failed lost" },
-	{ "pid", S_IFREG | 0400, ROW_SIZED, .show = run_pid_show,
-	  .help = "process in the box that runs it" },
-	{ "session", S_IFREG | 0400, ROW_SIZED, .show = run_session_show, .help = "its session" },
-	{ "started", S_IFREG | 0400, ROW_SIZED, .show = run_started_show,
-	  .help = "seconds since the epoch" },
-	{ "ended", S_IFREG | 0400, ROW_SIZED, .show = run_ended_show, .help = "likewise" },
+	RUN_ROWS,
+	{ "user", S_IFREG | 0400, ROW_SIZED, .show = run_user_show, .help = "who runs it" },
+	{ "env", S_IFDIR | 0500, .dir = DIR_RUN_ENV, .help = "what was set for it alone" },
 };
 
 const struct dir_type dir_run = {
@@ -249,32 +402,27 @@ const struct dir_type dir_run = {
 	.mode = 0700,
 	.attr = run_attr,
 	.unlink = entry_unlink,
+	.rmdir = entry_rmdir,
 	.hint = "a run's record cannot be changed",
 };
 
-/* Ends the command, if it still runs; its record goes at once, or when nothing writes to it any more. */
-int run_rmdir(struct ctx *ctx, const char *name)
-{
-	struct box *box = ctx->box;
-	struct child child;
-	struct run *run;
-	int r = tree_lookup(ctx, name, &child);
+static const struct row named_rows[] = {
+	{ "cmd", S_IFREG | 0600, ROW_FRESH | ROW_SIZED, .show = run_cmd_show, .ops = &named_cmd_ops,
+	  .help = "write a command: it runs under this name, again once it has ended" },
+	RUN_ROWS,
+	{ "user", S_IFREG | 0600, ROW_SIZED, .show = run_user_show, .store = named_user_store,
+	  .help = "who runs it; to be set before cmd is written" },
+	{ "cwd", S_IFREG | 0600, ROW_SIZED, .show = named_cwd_show, .store = named_cwd_store,
+	  .help = "where it starts; likewise" },
+	{ "env", S_IFDIR | 0700, .dir = DIR_NAMED_ENV, .help = "its environment; likewise" },
+};
 
-	if (r < 0)
-		return r;
-	if (!node_is_dir(child.node))
-		return -ENOTDIR;
-	pthread_mutex_lock(&box->lock);
-	run = box_live_run(box, child.node.item);
-	if (!run || run->closed) {
-		r = box_run_remove(box, child.node.item);
-	} else {
-		run->unwanted = true;
-		if (run->state == RUN_QUEUED)
-			r = keeper_run_request(box, MSG_CANCEL, run->number, 0, 0);
-		else if (!run->ended)
-			r = keeper_run_request(box, MSG_SIGNAL, run->number, SIGKILL, 0);
-	}
-	pthread_mutex_unlock(&box->lock);
-	return r;
-}
+const struct dir_type dir_named = {
+	.rows = named_rows,
+	.n_rows = ARRAY_SIZE(named_rows),
+	.mode = 0700,
+	.attr = run_attr,
+	.unlink = entry_unlink,
+	.rmdir = entry_rmdir,
+	.hint = "write the command to cmd",
+};

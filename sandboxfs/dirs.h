@@ -6,16 +6,24 @@
 #include "tree.h"
 
 extern const struct dir_type dir_root, dir_dot, dir_trash, dir_roots, dir_box, dir_trashed,
-	dir_procs, dir_run, dir_env;
+	dir_procs, dir_run, dir_env, dir_sessions, dir_session, dir_named, dir_named_env,
+	dir_run_env;
 
 /* Adds one line a row: name and help. */
 void dir_help(const struct dir_type *dir, const char *prefix, struct text *out);
 
-/* rm of a control entry: accepted, without effect, told in why. */
+/* rm and rmdir of a control entry: accepted, without effect, told in why. */
 int entry_unlink(struct ctx *ctx, const char *name);
-int run_rmdir(struct ctx *ctx, const char *name);
+int entry_rmdir(struct ctx *ctx, const char *name);
 /* May the caller rename or destroy the box? */
 int root_may_change(struct ctx *ctx, struct box *box);
+
+/* The run behind a node of procs/N or procs/NAME, 0: the name has none yet. box->lock held. */
+uint64_t run_of(const struct ctx *ctx);
+/* Its record, brought up to date by what is known of a live run: 1; 0 there is none yet; -errno.
+ * box->lock held. */
+struct run_record;
+int run_now(struct ctx *ctx, struct run_record *rec);
 
 /* ps.c: the processes of a box; its totals for the status table. Without box->lock. */
 struct ps_totals {
@@ -32,6 +40,16 @@ uint64_t log_size(struct ctx *ctx);
 uint64_t run_log_size(struct ctx *ctx);
 
 /* ctl.c */
-extern const struct row_ops ctl_ops, cwd_ops;
+extern const struct row_ops ctl_ops, session_ctl_ops;
+
+/* cwd.c: the working directory of a session. */
+extern const struct row_ops cwd_ops;
+
+/* input.c: standard input of a run of its own. */
+extern const struct row_ops input_ops;
+
+/* usage.c: what a run has used. */
+extern const struct row_ops usage_ops;
+int run_usage_show(struct ctx *ctx, struct text *out);
 
 #endif

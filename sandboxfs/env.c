@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A box's environment. Must not wait for the box. Lock: box->lock, held by the callers. */
+/* Environments. Pure: no I/O, must not know boxes. Lock: box->lock, held by the callers. */
 #include "env.h"
 
 #include <errno.h>
@@ -9,45 +9,46 @@
 
 #include "base/cleanup.h"
 #include "base/kv.h"
-#include "keeper.h"
-#include "store.h"
 
 static const struct {
 	const char *name, *value;
+	bool of_root; /* another user has his own */
 } first_env[] = {
-	{ "HOME", "/root" },
-	{ "LANG", "C.UTF-8" },
-	{ "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" },
-	{ "SHELL", "/bin/bash" },
+	{ "HOME", "/root", true },
+	{ "LANG", "C.UTF-8", false },
+	{ "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", false },
+	{ "SHELL", "/bin/bash", true },
 	/* Node has certificates of its own and would not know those of the machine. */
-	{ "NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt" },
+	{ "NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt", false },
 };
 
-struct env_var *env_find(struct box *box, const char *name)
+struct env_var *env_find(const struct env *env, const char *name)
 {
-	for (size_t i = 0; i < box->n_env; i++) {
-		if (!strcmp(box->env[i].name, name))
-			return &box->env[i];
+	for (size_t i = 0; i < env->n; i++) {
+		if (!strcmp(env->vars[i].name, name))
+			return &env->vars[i];
 	}
 	return NULL;
 }
 
-static struct env_var *env_add(struct box *box, const char *name)
+static struct env_var *env_add(struct env *env, const char *name)
 {
-	struct env_var *v = env_find(box, name);
+	struct env_var *v = env_find(env, name);
 	struct env_var *bigger;
 
 	if (v)
 		return v;
-	bigger = realloc(box->env, (box->n_env + 1) * sizeof(*bigger));
+	if (env->n == ENV_MAX_VARS)
+		return NULL;
+	bigger = realloc(env->vars, (env->n + 1) * sizeof(*bigger));
 	if (!bigger)
 		return NULL;
-	box->env = bigger;
-	v = &box->env[box->n_env];
+	env->vars = bigger;
+	v = &env->vars[env->n];
 	*v = (struct env_var){ .name = strdup(name) };
 	if (!v->name)
 		return NULL;
-	box->n_env++;
+	env->n++;
 	return v;
 }
 
@@ -62,46 +63,44 @@ static int assign(char **field, const char *value)
 	return 0;
 }
 
-int env_init(struct box *box)
+static bool is_asked_for(const struct env *env, const char *name)
+{
+	const struct env_var *v = env_find(env, name);
+
+	return v && (v->wanted || v->unwanted);
+}
+
+int env_init(struct env *env, bool of_root)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(first_env); i++) {
-		struct env_var *v = env_find(box, first_env[i].name);
+		struct env_var *v;
 
-		if (v && (v->wanted || v->unwanted))
+		if (is_asked_for(env, first_env[i].name))
 			continue;
-		v = env_add(box, first_env[i].name);
-		if (!v || assign(&v->value, first_env[i].value) < 0)
+		v = env_add(env, first_env[i].name);
+		if (!v || assign(&v->value, first_env[i].of_root && !of_root
+						    ? NULL
+						    : first_env[i].value) < 0)
 			return -ENOMEM;
 	}
 	return 0;
 }
 
-void env_free(struct box *box)
+void env_free(struct env *env)
 {
-	for (size_t i = 0; i < box->n_env; i++) {
-		free(box->env[i].name);
-		free(box->env[i].value);
-		free(box->env[i].wanted);
+	for (size_t i = 0; i < env->n; i++) {
+		free(env->vars[i].name);
+		free(env->vars[i].value);
+		free(env->vars[i].wanted);
 	}
-	free(box->env);
-	box->env = NULL;
-	box->n_env = 0;
+	free(env->vars);
+	*env = (struct env){ 0 };
 }
 
-/* What a new shell starts with: the image's, and what was asked for over it. */
-void env_start_fields(const struct box *box, struct text *fields)
+void env_wanted_fields(const struct env *env, struct text *fields)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(first_env); i++) {
-		const struct env_var *v = env_find((struct box *)box, first_env[i].name);
-		char key[64];
-
-		if (v && (v->wanted || v->unwanted))
-			continue;
-		snprintf(key, sizeof(key), "env.%s", first_env[i].name);
-		field_add(fields, key, first_env[i].value);
-	}
-	for (size_t i = 0; i < box->n_env; i++) {
-		const struct env_var *v = &box->env[i];
+	for (size_t i = 0; i < env->n; i++) {
+		const struct env_var *v = &env->vars[i];
 
 		if (!v->wanted)
 			continue;
@@ -110,8 +109,21 @@ void env_start_fields(const struct box *box, struct text *fields)
 	}
 }
 
+void env_start_fields(const struct env *env, bool of_root, struct text *fields)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(first_env); i++) {
+		char key[64];
+
+		if (is_asked_for(env, first_env[i].name) || (first_env[i].of_root && !of_root))
+			continue;
+		snprintf(key, sizeof(key), "env.%s", first_env[i].name);
+		field_add(fields, key, first_env[i].value);
+	}
+	env_wanted_fields(env, fields);
+}
+
 /* Was it set from outside, and is this still from before that? Then what was asked for stands. */
-static bool is_pending(const struct box *box, struct env_var *v, const char *fields, size_t len)
+static bool is_pending(struct env_var *v, uint64_t last_ended, const char *fields, size_t len)
 {
 	char key[300];
 	const char *now;
@@ -120,13 +132,13 @@ static bool is_pending(const struct box *box, struct env_var *v, const char *fie
 		return false;
 	snprintf(key, sizeof(key), "env.%s", v->name);
 	now = field_get(fields, len, key);
-	if (box->last_ended_run >= v->since || (now && v->value && !strcmp(now, v->value)) ||
+	if (last_ended >= v->since || (now && v->value && !strcmp(now, v->value)) ||
 	    (!now && !v->value))
 		v->since = 0;
 	return v->since != 0;
 }
 
-void env_take_session(struct box *box, const char *fields, size_t len)
+void env_take_session(struct env *env, uint64_t last_ended, const char *fields, size_t len)
 {
 	const char *f = NULL;
 	bool any = false;
@@ -135,9 +147,9 @@ void env_take_session(struct box *box, const char *fields, size_t len)
 		any |= !strncmp(f, "env.", 4);
 	if (!any)
 		return; /* only the directory changed */
-	for (size_t i = 0; i < box->n_env; i++) {
-		if (!is_pending(box, &box->env[i], fields, len))
-			assign(&box->env[i].value, NULL);
+	for (size_t i = 0; i < env->n; i++) {
+		if (!is_pending(&env->vars[i], last_ended, fields, len))
+			assign(&env->vars[i].value, NULL);
 	}
 	while ((f = field_next(fields, len, f))) {
 		const char *eq = strchr(f, '=');
@@ -149,7 +161,7 @@ void env_take_session(struct box *box, const char *fields, size_t len)
 		snprintf(name, sizeof(name), "%.*s", (int)(eq - f - 4), f + 4);
 		if (!env_name_is_valid(name))
 			continue;
-		v = env_add(box, name);
+		v = env_add(env, name);
 		if (!v)
 			return;
 		if (!v->since)
@@ -164,24 +176,77 @@ bool env_name_is_valid(const char *name)
 	return n && n < 256 && !name[n] && !(name[0] >= '0' && name[0] <= '9');
 }
 
-int env_set(struct box *box, const char *name, const char *value)
+static size_t wanted_bytes(const struct env *env)
 {
-	_cleanup_text_ struct text fields = { 0 };
-	struct env_var *v = env_add(box, name);
+	size_t sum = 0;
 
-	if (!v || assign(&v->wanted, value) < 0 || assign(&v->value, value) < 0)
+	for (size_t i = 0; i < env->n; i++) {
+		if (env->vars[i].wanted)
+			sum += strlen(env->vars[i].name) + strlen(env->vars[i].wanted) + 2;
+	}
+	return sum;
+}
+
+int env_want(struct env *env, const char *name, const char *value, uint64_t next_run)
+{
+	struct env_var *v = env_add(env, name);
+	size_t old = v && v->wanted ? strlen(v->wanted) : 0;
+
+	if (!v)
+		return env->n == ENV_MAX_VARS ? -E2BIG : -ENOMEM;
+	if (value && wanted_bytes(env) - old + strlen(name) + strlen(value) > ENV_MAX_BYTES)
+		return -E2BIG;
+	if (assign(&v->wanted, value) < 0 || assign(&v->value, value) < 0)
 		return -ENOMEM;
 	v->unwanted = !value;
-	box_load_runs(box);
-	v->since = box->keeper ? box->next_run : 0;
-	field_add(&fields, "session", DEFAULT_SESSION);
-	if (value) {
-		text_add_str(&fields, "set.");
-		field_add(&fields, name, value);
-	} else {
-		field_add(&fields, "unset", name);
+	v->since = next_run;
+	return 0;
+}
+
+int env_restore(struct env *env, const char *name, const char *value)
+{
+	struct env_var *v = env_name_is_valid(name) ? env_add(env, name) : NULL;
+
+	if (!v)
+		return -EINVAL;
+	v->unwanted = !value;
+	return assign(&v->wanted, value) < 0 || assign(&v->value, value) < 0 ? -ENOMEM : 0;
+}
+
+int env_copy_wanted(struct env *to, const struct env *from)
+{
+	for (size_t i = 0; i < from->n; i++) {
+		const struct env_var *v = &from->vars[i];
+
+		if ((v->wanted || v->unwanted) && env_restore(to, v->name, v->wanted) < 0)
+			return -ENOMEM;
 	}
-	if (box->keeper)
-		keeper_request(box, MSG_SETENV, 0, 0, &fields);
-	return store_save(box);
+	return 0;
+}
+
+void env_record(const struct env *env, struct text *record)
+{
+	for (size_t i = 0; i < env->n; i++) {
+		const struct env_var *v = &env->vars[i];
+		char key[512];
+
+		if (!v->wanted && !v->unwanted)
+			continue;
+		if (snprintf(key, sizeof(key), "%s.%s", v->wanted ? "env" : "unset", v->name) <
+		    (int)sizeof(key))
+			record_add(record, key, v->wanted ? v->wanted : "");
+	}
+}
+
+int env_record_line(struct env *env, const char *key, const char *value)
+{
+	int r;
+
+	if (!strncmp(key, "env.", 4))
+		r = env_restore(env, key + 4, value);
+	else if (!strncmp(key, "unset.", 6))
+		r = env_restore(env, key + 6, NULL);
+	else
+		return 0;
+	return r < 0 ? r : 1;
 }

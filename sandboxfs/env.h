@@ -1,30 +1,61 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The environment of a box's default session: what a command sees (`value`), and what was asked
- * for from outside (`wanted`, `unwanted`), which every new shell gets. A variable keeps its index
- * for the life of the daemon: node ids refer to it. Called with box->lock held.
+ * The environment of a session: what a command sees (`value`), and what was asked for from outside
+ * (`wanted`, `unwanted`), which every new shell gets. And that of a named run, of which only the
+ * latter matters. A variable keeps its index as long as the environment lives: nodes refer to it.
+ * Called with box->lock held.
  */
 #ifndef SANDBOXFS_ENV_H
 #define SANDBOXFS_ENV_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/text.h"
-#include "box.h"
 
-/* Fills in what a fresh box's commands see. 0 or -ENOMEM. */
-int env_init(struct box *box);
-void env_free(struct box *box);
-/* Adds env.NAME=VALUE for MSG_START. */
-void env_start_fields(const struct box *box, struct text *fields);
-/* Takes over what MSG_SESSION says. */
-void env_take_session(struct box *box, const char *fields, size_t len);
+struct env_var {
+	char *name;
+	char *value;	/* what a command sees; NULL: not set at present */
+	char *wanted;	/* written from outside: set in every new shell; NULL if not */
+	bool unwanted;	/* removed from outside */
+	uint64_t since; /* number of the first run that sees what was asked for last; 0 settled */
+};
+
+struct env {
+	struct env_var *vars;
+	size_t n;
+};
+
+enum {
+	ENV_MAX_BYTES = 512 << 10, /* names and values from outside, of one environment */
+	ENV_MAX_VARS = 4096,
+};
+
+/* Fills in what a fresh box's commands see; not the user's own (HOME, SHELL) where of_root is
+ * false: the box knows them. 0 or -ENOMEM. */
+int env_init(struct env *env, bool of_root);
+void env_free(struct env *env);
+/* Adds env.NAME=VALUE: what a program starts with, that is the image's and what was asked for. */
+void env_start_fields(const struct env *env, bool of_root, struct text *fields);
+/* Adds env.NAME=VALUE for what was asked for alone; a later field takes the place of an earlier. */
+void env_wanted_fields(const struct env *env, struct text *fields);
+/* Takes over what MSG_SESSION says. last_ended: the newest run that has ended. */
+void env_take_session(struct env *env, uint64_t last_ended, const char *fields, size_t len);
 /* The variable of that name, NULL if it was never heard of. */
-struct env_var *env_find(struct box *box, const char *name);
+struct env_var *env_find(const struct env *env, const char *name);
 /* May it be exported by a shell? [A-Za-z_][A-Za-z0-9_]* */
 bool env_name_is_valid(const char *name);
-/* Set from outside (NULL: removed): for the commands after the present one. 0 or -errno. */
-int env_set(struct box *box, const char *name, const char *value);
+/* What was asked for (NULL: removed); next_run is the first that sees it, 0 when nothing runs.
+ * 0, -ENOMEM or -E2BIG. */
+int env_want(struct env *env, const char *name, const char *value, uint64_t next_run);
+/* The same as read from disk. */
+int env_restore(struct env *env, const char *name, const char *value);
+/* What was asked for in one is asked for in the other. 0 or -ENOMEM. */
+int env_copy_wanted(struct env *to, const struct env *from);
+/* Adds "env.NAME = VALUE" and "unset.NAME = " to a record, for what was asked for. */
+void env_record(const struct env *env, struct text *record);
+/* A line of a record, if it is one of those: 1, 0 it is none, -errno. */
+int env_record_line(struct env *env, const char *key, const char *value);
 
 #endif

@@ -125,13 +125,9 @@ void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct 
 	if (h->row->ops)
 		r = h->row->ops->read ? h->row->ops->read(&ctx, h, size, offset) : -EACCES;
 	else
-		r = handle_render(&ctx, h);
+		r = handle_reply_rendered(&ctx, h, size, offset);
 	if (r < 0)
 		fuse_reply_err(req, -r);
-	else if (r == 0 && (size_t)offset >= h->text.len)
-		fuse_reply_buf(req, NULL, 0);
-	else if (r == 0)
-		fuse_reply_buf(req, h->text.data + offset, MIN(size, h->text.len - (size_t)offset));
 }
 
 /* The value so far: what one would read back. */

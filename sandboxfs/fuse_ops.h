@@ -16,6 +16,8 @@ void ctx_end(struct ctx *ctx);
 struct handle *handle_new(const struct ctx *ctx, uint64_t ino, const struct row *row, int flags);
 /* Renders its content if that was not done yet. */
 int handle_render(struct ctx *ctx, struct handle *h);
+/* Answers a READ with what was rendered, rendering it first: TREE_ANSWERED or -errno. */
+int handle_reply_rendered(struct ctx *ctx, struct handle *h, size_t size, off_t offset);
 
 /* Answers a LOOKUP or CREATE that leads to child. */
 int entry_fill(struct ctx *ctx, const struct child *child, struct fuse_entry_param *entry);

@@ -85,3 +85,17 @@ int handle_render(struct ctx *ctx, struct handle *h)
 	pthread_mutex_unlock(&h->lock);
 	return r;
 }
+
+int handle_reply_rendered(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
+{
+	int r = handle_render(ctx, h);
+
+	if (r < 0)
+		return r;
+	if ((size_t)offset >= h->text.len)
+		fuse_reply_buf(ctx->req, NULL, 0);
+	else
+		fuse_reply_buf(ctx->req, h->text.data + offset,
+			       MIN(size, h->text.len - (size_t)offset));
+	return TREE_ANSWERED;
+}

@@ -26,7 +26,6 @@
 #include "base/kv.h"
 #include "base/log.h"
 #include "daemon.h"
-#include "env.h"
 #include "events.h"
 #include "image.h"
 #include "keeper_private.h"
@@ -125,25 +124,40 @@ int keeper_request(struct box *box, enum msg_type type, uint64_t tag, int64_t v0
 	return send_message(box, &m, fields ? fields->data : NULL, NULL, 0);
 }
 
-int keeper_submit(struct box *box, struct run *run, const char *script, size_t len)
+int keeper_submit(struct box *box, struct run *run, struct text *fields, const char *script,
+		  size_t len)
 {
-	_cleanup_text_ struct text payload = { 0 };
 	struct msg m = { .type = MSG_SUBMIT,
 			 .run = run->number,
-			 .tag = KEEPER_RUN_TAG | run->number };
+			 .tag = KEEPER_RUN_TAG | run->number,
+			 .v = { (int64_t)fields->len } };
 
-	field_add(&payload, "session", run->session);
-	m.v[0] = (int64_t)payload.len;
-	text_add(&payload, script, len);
-	if (payload.failed)
+	text_add(fields, script, len);
+	if (fields->failed)
 		return -ENOMEM;
-	m.len = payload.len;
-	return send_message(box, &m, payload.data, NULL, 0);
+	m.len = fields->len;
+	return send_message(box, &m, fields->data, NULL, 0);
 }
 
 int keeper_run_request(struct box *box, enum msg_type type, uint64_t run, int64_t v0, int64_t v1)
 {
 	const struct msg m = { .type = type, .run = run, .v = { v0, v1 } };
+
+	return send_message(box, &m, NULL, NULL, 0);
+}
+
+int keeper_signal_tree(struct box *box, uint64_t run, int sig)
+{
+	const struct msg m = {
+		.type = MSG_SIGNAL, .flags = MSG_SIGNAL_TREE, .run = run, .v = { sig }
+	};
+
+	return send_message(box, &m, NULL, NULL, 0);
+}
+
+int keeper_run_ask(struct box *box, enum msg_type type, uint64_t tag, uint64_t run)
+{
+	const struct msg m = { .type = type, .tag = tag, .run = run };
 
 	return send_message(box, &m, NULL, NULL, 0);
 }
@@ -299,10 +313,10 @@ static void start_fields(const struct box *box, const char *image_dir, struct te
 	field_add_u64(t, "pids", o->pids == UINT64_MAX ? 0 : o->pids);
 	field_add_u64(t, "cpus_milli", o->cpus_milli == UINT64_MAX ? 0 : o->cpus_milli);
 	field_add_u64(t, "keep_runs", o->keep_runs);
-	field_add(t, "cwd", box->cwd);
+	field_add(t, "cwd", box->sessions->cwd);
 	if (zone[0])
 		field_add(t, "tz", zone);
-	env_start_fields(box, t);
+	env_start_fields(&box->sessions->env, true, t);
 }
 
 static int send_start(struct box *box, const char *image_dir)

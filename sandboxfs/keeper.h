@@ -30,9 +30,16 @@ uint64_t keeper_new_tag(void);
 /* Sends a request. 0 or -EIO (no keeper). fields may be NULL. */
 int keeper_request(struct box *box, enum msg_type type, uint64_t tag, int64_t v0,
 		   const struct text *fields);
-/* Hands a run to the keeper; its reply becomes run->answered, run->refused. */
-int keeper_submit(struct box *box, struct run *run, const char *script, size_t len);
+/* Hands a run to the keeper, with the fields of MSG_SUBMIT (the script is added to them); its reply
+ * becomes run->answered, run->refused. */
+int keeper_submit(struct box *box, struct run *run, struct text *fields, const char *script,
+		  size_t len);
 int keeper_run_request(struct box *box, enum msg_type type, uint64_t run, int64_t v0, int64_t v1);
+
+/* A signal to everything that the run started. */
+int keeper_signal_tree(struct box *box, uint64_t run, int sig);
+/* A request about a run that is answered, with a tag as above or of keeper_private.h. */
+int keeper_run_ask(struct box *box, enum msg_type type, uint64_t tag, uint64_t run);
 
 /* Stops the box: TERM, then KILL after timeout_ms; tag as above, 0 for none. 0 or -errno. */
 int keeper_stop(struct box *box, int64_t timeout_ms, uint64_t tag);

@@ -14,8 +14,8 @@
 #include "base/cleanup.h"
 #include "base/kv.h"
 #include "base/log.h"
-#include "env.h"
 #include "events.h"
+#include "input.h"
 #include "keeper.h"
 #include "keeper_private.h"
 #include "store.h"
@@ -70,8 +70,7 @@ static void refuse_run(struct keeper *k, struct run *run, int error, const char 
 	run->state = RUN_FAILED;
 	run->ended = run->closed = true;
 	run->end_size[STREAM_OUT] = run->end_size[STREAM_ERR] = 0;
-	store_run_refused(box, run->number, run->session, run->script ? run->script : "",
-			  run->script_len);
+	store_run_refused(box, run, run->script ? run->script : "", run->script_len);
 	why_add(&box->why, box->uid, "run %llu was not started: %s (%s)",
 		(unsigned long long)run->number, strerror(error), why);
 	event_add(box, "run_failed", "{s:I,s:s}", "run", (json_int_t)run->number, "why", why);
@@ -115,6 +114,39 @@ static void on_start_reply(struct keeper *k, int error, const char *why)
 	collect_box(k);
 }
 
+static void on_input_reply(struct keeper *k, uint64_t number, int error)
+{
+	struct run *run = box_live_run(k->box, number);
+
+	if (run && run->input && error)
+		k->answers = input_refused(run->input, k->answers);
+}
+
+static void on_input_fd(struct keeper *k, uint64_t number, int *fd)
+{
+	struct run *run = box_live_run(k->box, number);
+
+	if (run && run->input)
+		k->answers = input_take_fd(run->input, take_fd(fd), k->answers);
+}
+
+static void on_usage(struct keeper *k, const struct msg *m, const char *payload)
+{
+	struct run *run = box_live_run(k->box, m->run);
+	const char *f = NULL;
+
+	while (run && (f = field_next(payload, m->len, f))) {
+		const char *eq = strchr(f, '=');
+		char key[32];
+		uint64_t value;
+
+		if (!eq || parse_u64(eq + 1, 0, UINT64_MAX, &value) < 0)
+			continue;
+		snprintf(key, sizeof(key), "%.*s", (int)(eq - f), f);
+		run_usage_set(&run->usage, key, value);
+	}
+}
+
 static void on_reply(struct keeper *k, const struct msg *m, const char *payload)
 {
 	int error = m->v[0] >= 0 && m->v[0] < 4096 ? (int)m->v[0] : EIO;
@@ -127,12 +159,22 @@ static void on_reply(struct keeper *k, const struct msg *m, const char *payload)
 		on_run_reply(k, m->tag & ~KEEPER_RUN_TAG, error, payload);
 		return;
 	}
+	if (m->tag & KEEPER_SESSION_TAG) {
+		if (error)
+			session_open_failed(k->box, (uint32_t)(m->tag & NODE_MAX_ITEM));
+		return;
+	}
+	if (m->tag & KEEPER_INPUT_TAG) {
+		on_input_reply(k, m->tag & NODE_MAX_ITEM, error);
+		return;
+	}
 	for (struct park *p = k->box->parks.first; p; p = p->next) {
 		if (p->wait.tag != m->tag)
 			continue;
 		p->done = true;
 		p->error = error;
-		if (error)
+		/* What was asked about may have ended meanwhile. */
+		if (error && error != ESRCH)
 			why_add(&k->box->why, fuse_req_ctx(p->req)->uid, "%s %s: %s",
 				p->handle->row->name,
 				p->handle->text.data ? p->handle->text.data : "",
@@ -176,6 +218,8 @@ static void on_run(struct keeper *k, const struct msg *m)
 	run->closed |= m->flags & MSG_RUN_CLOSED;
 	if (run->ended)
 		box->last_ended_run = MAX(box->last_ended_run, run->number);
+	if (run->ended)
+		k->answers = input_close(run, EPIPE, k->answers);
 	run_event(box, run, was_ended);
 	collect_run(k, run, 0);
 	if (run->closed && run->unwanted)
@@ -192,21 +236,6 @@ static void on_grown(struct keeper *k, const struct msg *m)
 		return;
 	run->watching[m->v[0]] = false;
 	collect_run(k, run, 0);
-}
-
-static void on_session(struct keeper *k, const struct msg *m, const char *payload)
-{
-	const char *session = field_get(payload, m->len, "session");
-	const char *cwd = field_get(payload, m->len, "cwd");
-
-	if (!session || strcmp(session, DEFAULT_SESSION))
-		return;
-	k->box->shell_pid = (pid_t)m->v[0];
-	if (cwd) {
-		k->box->cwd_wanted = false;
-		snprintf(k->box->cwd, sizeof(k->box->cwd), "%s", cwd);
-	}
-	env_take_session(k->box, payload, m->len);
 }
 
 static void on_message(struct keeper *k, const struct msg *m, const char *payload, int *fds,
@@ -229,7 +258,14 @@ static void on_message(struct keeper *k, const struct msg *m, const char *payloa
 		on_grown(k, m);
 		break;
 	case MSG_SESSION:
-		on_session(k, m, payload);
+		session_told(k->box, payload, m->len, (pid_t)m->v[0]);
+		break;
+	case MSG_INPUT_FD:
+		if (n_fds == 1)
+			on_input_fd(k, m->run, &fds[0]);
+		break;
+	case MSG_RUN_USAGE:
+		on_usage(k, m, payload);
 		break;
 	case MSG_WHY:
 		why_add(&k->box->why, k->box->uid, "%s", payload);
@@ -277,7 +313,7 @@ static void keeper_ended(struct keeper *k)
 	struct box *box = k->box;
 
 	box->keeper = NULL;
-	box->shell_pid = 0;
+	sessions_keeper_gone(box);
 	box_runs_lost(box, &k->answers);
 	k->streams_moved = true;
 	box_volumes_stopped(box);

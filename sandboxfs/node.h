@@ -18,21 +18,27 @@ enum dir_kind {
 	DIR_TRASHED, /* .sandboxfs/trash/NAME */
 	DIR_PROCS,
 	DIR_RUN,
-	DIR_ENV,
+	DIR_ENV,      /* of a session */
+	DIR_SESSIONS,
+	DIR_SESSION,
+	DIR_NAMED,     /* a run with a name */
+	DIR_NAMED_ENV,
+	DIR_RUN_ENV,
 	N_DIR_KINDS,
-	NODE_ALIAS = 15, /* item = number of an alias (alias.h) */
+	NODE_ALIAS = 63, /* item = number of an alias (alias.h) */
 };
 
 enum {
-	ROW_SELF = 0,	   /* the directory itself; row n of its table is n+1 */
-	ROW_DYNAMIC = 255, /* a file that is no row: env/NAME */
+	ROW_SELF = 0,	  /* the directory itself; row n of its table is n+1 */
+	ROW_DYNAMIC = 63, /* a file that is no row: env/NAME */
 };
 
 struct node {
 	uint8_t kind; /* enum dir_kind */
 	uint8_t row;
 	uint32_t box;  /* 24 bits; 0 where there is none */
-	uint32_t item; /* 27 bits: run number, or index of a variable */
+	uint32_t item; /* 27 bits: run number, number of a session or of a name */
+	uint32_t sub;  /* index of a variable. No part of the id: such a node has an alias */
 };
 
 enum { NODE_BOX_BITS = 24, NODE_ITEM_BITS = 27 };
@@ -43,7 +49,7 @@ static inline uint64_t node_id(struct node n)
 {
 	if (n.kind == DIR_ROOT && n.row == ROW_SELF)
 		return 1; /* FUSE_ROOT_ID */
-	return (uint64_t)n.kind << 59 | (uint64_t)n.row << 51 | (uint64_t)n.box << NODE_ITEM_BITS |
+	return (uint64_t)n.kind << 57 | (uint64_t)n.row << 51 | (uint64_t)n.box << NODE_ITEM_BITS |
 	       n.item;
 }
 
@@ -52,8 +58,8 @@ static inline struct node node_of_id(uint64_t id)
 	if (id == 1)
 		return (struct node){ .kind = DIR_ROOT };
 	return (struct node){
-		.kind = id >> 59 & 15,
-		.row = id >> 51 & 255,
+		.kind = id >> 57 & 63,
+		.row = id >> 51 & 63,
 		.box = id >> NODE_ITEM_BITS & NODE_MAX_BOX,
 		.item = id & NODE_MAX_ITEM,
 	};

@@ -3,6 +3,7 @@
  * The state directory and the boxes' settings. Must not know what a box does. A change is written
  * to a temporary file and renamed, so a crash leaves the old or the new text. No locks.
  */
+#include "session.h"
 #include "store.h"
 
 #include <dirent.h>
@@ -266,20 +267,10 @@ static void meta_text(const struct box *box, struct text *t)
 	record_add_u64(t, "last_run", box->last_run);
 	record_add(t, "token", box->token);
 	record_add(t, "image_key", box->image_key);
-	record_add(t, "cwd", box->cwd);
+	record_add(t, "cwd", box->sessions->cwd);
 	if (box->failed_why[0])
 		record_add(t, "failed", box->failed_why);
-	for (size_t i = 0; i < box->n_env; i++) {
-		const struct env_var *v = &box->env[i];
-		char key[512];
-
-		if (!v->wanted && !v->unwanted)
-			continue;
-		if (snprintf(key, sizeof(key), "%s.%s", v->wanted ? "env" : "unset", v->name) >=
-		    (int)sizeof(key))
-			continue;
-		record_add(t, key, v->wanted ? v->wanted : "");
-	}
+	env_record(&box->sessions->env, t);
 	/* A reader that does not find this line last knows that the file was cut. */
 	record_add(t, "end", "meta");
 }
@@ -366,26 +357,6 @@ int store_each(bool removed, void (*fn)(uint32_t id, bool removed))
 	return 0;
 }
 
-static int add_env(struct box *box, const char *name, const char *value, bool unwanted)
-{
-	struct env_var *bigger = realloc(box->env, (box->n_env + 1) * sizeof(*bigger));
-	struct env_var *v;
-
-	if (!bigger)
-		return -ENOMEM;
-	box->env = bigger;
-	v = &box->env[box->n_env];
-	*v = (struct env_var){ .name = strdup(name), .unwanted = unwanted };
-	if (!unwanted) {
-		v->value = strdup(value);
-		v->wanted = strdup(value);
-	}
-	if (!v->name || (!unwanted && (!v->value || !v->wanted)))
-		return -ENOMEM;
-	box->n_env++;
-	return 0;
-}
-
 struct meta_reader {
 	struct box *box;
 	bool whole;
@@ -411,7 +382,6 @@ static int meta_line(void *ctx, const char *key, const char *value)
 		{ "image", box->image, sizeof(box->image) },
 		{ "token", box->token, sizeof(box->token) },
 		{ "image_key", box->image_key, sizeof(box->image_key) },
-		{ "cwd", box->cwd, sizeof(box->cwd) },
 		{ "failed", box->failed_why, sizeof(box->failed_why) },
 	};
 
@@ -419,10 +389,17 @@ static int meta_line(void *ctx, const char *key, const char *value)
 		if (!strcmp(key, strings[i].key))
 			return take_string(strings[i].field, strings[i].size, value);
 	}
-	if (!strncmp(key, "env.", 4))
-		return add_env(box, key + 4, value, false);
-	if (!strncmp(key, "unset.", 6))
-		return add_env(box, key + 6, "", true);
+	if (env_record_line(&box->sessions->env, key, value))
+		return 0;
+	if (!strcmp(key, "cwd")) {
+		char *cwd = strdup(value);
+
+		if (!cwd)
+			return -ENOMEM;
+		free(box->sessions->cwd);
+		box->sessions->cwd = cwd;
+		return 0;
+	}
 	if (!strcmp(key, "end")) {
 		reader->whole = true;
 		return 0;

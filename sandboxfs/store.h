@@ -50,24 +50,38 @@ int store_load(struct box *box, char *why, size_t why_size);
 /* True while a keeper holds its lock. */
 bool store_keeper_lives(const struct box *box);
 
+/* Sessions, but for the default one, which is part of the settings; names of runs. */
+struct named;
+int store_sessions_save(const struct box *box);
+void store_sessions_load(struct box *box);
+int store_name_save(const struct box *box, const struct named *named);
+void store_name_remove(const struct box *box, uint32_t id);
+void store_names_load(struct box *box);
+
 /* --- runs ------------------------------------------------------------------------------------- */
 
+void run_usage_clear(struct run_usage *usage);
+/* Takes a field of a record or message, if it is one of usage. */
+void run_usage_set(struct run_usage *usage, const char *key, uint64_t value);
+
 struct run_record {
-	char session[64];
+	char session[64]; /* its key (session.h); "": a run of its own */
+	char name[64], user[64];
 	char token[32];
 	enum run_state state;
 	int code;
 	uint64_t pid;
-	int64_t started_us, ended_us;
+	int64_t started_us, ended_us, timeout_ms;
 	uint64_t end_size[N_STREAMS];
 	bool truncated;
+	struct run_usage usage;
 };
 
 /* Reads a run's record; -ENOENT no such run; a garbled one is RUN_LOST. */
 int store_run_read(const struct box *box, uint64_t number, struct run_record *record);
 /* Records a submission that no keeper took, with its script. */
-int store_run_refused(const struct box *box, uint64_t number, const char *session,
-		      const void *script, size_t len);
+int store_run_refused(const struct box *box, const struct run *run, const void *script,
+		      size_t len);
 /* Takes the record away at once. */
 int store_run_remove(const struct box *box, uint64_t number);
 /* Opens a file of the run for reading. */

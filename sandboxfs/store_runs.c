@@ -27,6 +27,28 @@ static int run_dir(const struct box *box, uint64_t number)
 	return fd < 0 ? -errno : fd;
 }
 
+void run_usage_clear(struct run_usage *usage)
+{
+	memset(usage, 0xff, sizeof(*usage));
+}
+
+void run_usage_set(struct run_usage *usage, const char *key, uint64_t value)
+{
+	const struct {
+		const char *key;
+		uint64_t *field;
+	} fields[] = {
+		{ "wall", &usage->wall_us },		 { "cpu_user", &usage->cpu_user_us },
+		{ "cpu_system", &usage->cpu_system_us }, { "memory_peak", &usage->memory_peak },
+		{ "read", &usage->read },		 { "written", &usage->written },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+		if (!strcmp(key, fields[i].key))
+			*fields[i].field = value;
+	}
+}
+
 static int record_line(void *ctx, const char *key, const char *value)
 {
 	struct run_record *rec = ctx;
@@ -34,6 +56,14 @@ static int record_line(void *ctx, const char *key, const char *value)
 
 	if (!strcmp(key, "session")) {
 		snprintf(rec->session, sizeof(rec->session), "%s", value);
+		return 0;
+	}
+	if (!strcmp(key, "name")) {
+		snprintf(rec->name, sizeof(rec->name), "%s", value);
+		return 0;
+	}
+	if (!strcmp(key, "user")) {
+		snprintf(rec->user, sizeof(rec->user), "%s", value);
 		return 0;
 	}
 	if (!strcmp(key, "token")) {
@@ -50,6 +80,7 @@ static int record_line(void *ctx, const char *key, const char *value)
 		return parse_bool(value, &rec->truncated);
 	if (parse_u64(value, 0, UINT64_MAX, &n) < 0)
 		return 0;
+	run_usage_set(&rec->usage, key, n);
 	if (!strcmp(key, "exit"))
 		rec->code = (int)n;
 	else if (!strcmp(key, "pid"))
@@ -62,6 +93,8 @@ static int record_line(void *ctx, const char *key, const char *value)
 		rec->end_size[STREAM_OUT] = n;
 	else if (!strcmp(key, "err_end"))
 		rec->end_size[STREAM_ERR] = n;
+	else if (!strcmp(key, "timeout"))
+		rec->timeout_ms = (int64_t)n;
 	return 0;
 }
 
@@ -74,6 +107,7 @@ int store_run_read(const struct box *box, uint64_t number, struct run_record *re
 	*rec = (struct run_record){ .state = RUN_LOST,
 				    .end_size = { UINT64_MAX, UINT64_MAX },
 				    .session = DEFAULT_SESSION };
+	run_usage_clear(&rec->usage);
 	if (dir < 0)
 		return dir;
 	r = read_file_at(dir, RUN_RECORD, 65536, &data, NULL);
@@ -85,8 +119,8 @@ int store_run_read(const struct box *box, uint64_t number, struct run_record *re
 	return 0;
 }
 
-int store_run_refused(const struct box *box, uint64_t number, const char *session,
-		      const void *script, size_t len)
+int store_run_refused(const struct box *box, const struct run *submitted, const void *script,
+		      size_t len)
 {
 	_cleanup_text_ struct text t = { 0 };
 	_cleanup_close_ int dir = store_box_dir(box);
@@ -97,14 +131,15 @@ int store_run_refused(const struct box *box, uint64_t number, const char *sessio
 
 	if (dir < 0)
 		return dir;
-	snprintf(path, sizeof(path), "runs/%llu", (unsigned long long)number);
+	snprintf(path, sizeof(path), "runs/%llu", (unsigned long long)submitted->number);
 	if ((mkdirat(dir, "runs", 0700) < 0 && errno != EEXIST) ||
 	    (mkdirat(dir, path, 0700) < 0 && errno != EEXIST))
 		return -errno;
-	run = run_dir(box, number);
+	run = run_dir(box, submitted->number);
 	if (run < 0)
 		return run;
-	record_add(&t, "session", session);
+	record_add(&t, "session", submitted->session);
+	record_add(&t, "name", submitted->name);
 	record_add(&t, "state", run_state_word(RUN_FAILED));
 	record_add_u64(&t, "started", now);
 	record_add_u64(&t, "ended", now);

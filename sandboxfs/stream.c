@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "box.h"
+#include "dirs.h"
 #include "keeper.h"
 #include "store.h"
 
@@ -49,11 +50,13 @@ static int open_stream(struct ctx *ctx, struct handle *h, enum stream stream, ui
 
 static int open_session(struct ctx *ctx, struct handle *h, enum stream stream)
 {
+	const struct session *s;
 	int r;
 
 	pthread_mutex_lock(&ctx->box->lock);
 	box_load_runs(ctx->box);
-	r = open_stream(ctx, h, stream, ctx->box->last_session_run, true);
+	s = session_of(ctx);
+	r = s ? open_stream(ctx, h, stream, s->last_run, true) : -ESTALE;
 	pthread_mutex_unlock(&ctx->box->lock);
 	return r;
 }
@@ -63,7 +66,7 @@ static int open_run(struct ctx *ctx, struct handle *h, enum stream stream)
 	int r;
 
 	pthread_mutex_lock(&ctx->box->lock);
-	r = open_stream(ctx, h, stream, ctx->node.item, false);
+	r = open_stream(ctx, h, stream, run_of(ctx), false);
 	pthread_mutex_unlock(&ctx->box->lock);
 	return r;
 }
@@ -350,17 +353,22 @@ const struct row_ops run_exit_ops = { .open = run_out_open, .read = exit_read, .
 
 /* --- stat and poll --------------------------------------------------------------------------------- */
 
-static uint64_t size_on_disk(struct ctx *ctx, uint64_t number, enum stream stream,
-			     bool to_command_end)
+/* Of the session's newest command, or of the directory's run. */
+static uint64_t size_on_disk(struct ctx *ctx, enum stream stream, bool to_command_end)
 {
 	struct handle h = { .box = ctx->box, .fd = -1, .stream = stream };
-	uint64_t size = 0;
+	uint64_t size = 0, number;
 	struct stat st;
 
 	pthread_mutex_lock(&ctx->box->lock);
-	if (!number) {
+	if (to_command_end) {
+		const struct session *s;
+
 		box_load_runs(ctx->box);
-		number = ctx->box->last_session_run;
+		s = session_of(ctx);
+		number = s ? s->last_run : 0;
+	} else {
+		number = run_of(ctx);
 	}
 	if (number) {
 		bind_run(&h, number, to_command_end);
@@ -376,22 +384,22 @@ static uint64_t size_on_disk(struct ctx *ctx, uint64_t number, enum stream strea
 
 uint64_t out_size(struct ctx *ctx)
 {
-	return size_on_disk(ctx, 0, STREAM_OUT, true);
+	return size_on_disk(ctx, STREAM_OUT, true);
 }
 
 uint64_t err_size(struct ctx *ctx)
 {
-	return size_on_disk(ctx, 0, STREAM_ERR, true);
+	return size_on_disk(ctx, STREAM_ERR, true);
 }
 
 uint64_t run_out_size(struct ctx *ctx)
 {
-	return size_on_disk(ctx, ctx->node.item, STREAM_OUT, false);
+	return size_on_disk(ctx, STREAM_OUT, false);
 }
 
 uint64_t run_err_size(struct ctx *ctx)
 {
-	return size_on_disk(ctx, ctx->node.item, STREAM_ERR, false);
+	return size_on_disk(ctx, STREAM_ERR, false);
 }
 
 void stream_add_poll(struct handle *h, struct fuse_pollhandle *ph)

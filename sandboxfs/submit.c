@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Commands: from writes to `cmd` to a run, and the close that waits for it. Must not wait itself:
- * opens wait parked on the box, closes and reads on the run. The rule when a command is complete is
+ * Commands: from writes to `cmd` and `new` to a run, and the close that waits for it. Must not wait
+ * itself: opens wait parked on the box, closes on the run. The rule when a command is complete is
  * in complete(); what tells the cases apart was found by experiment, see CONTRIBUTING in README.
  * Lock: box->lock; /proc is read without it.
  */
@@ -9,81 +9,31 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/kv.h"
 #include "box.h"
 #include "caller.h"
 #include "daemon.h"
+#include "fuse_ops.h"
 #include "keeper.h"
-#include "merge.h"
+#include "named.h"
 #include "perm.h"
 #include "store.h"
+#include "wake.h"
 
 enum { MAX_COLLECTED = 64 << 20 }; /* of all open handles of a box */
 
-/* --- a box that must run ------------------------------------------------------------------------- */
-
-enum park_verdict start_look(struct park *park)
+bool submit_is_own(const struct handle *h)
 {
-	struct box *box = park->box;
-
-	switch (box->state) {
-	case BOX_RUNNING:
-		park->error = 0;
-		return PARK_ANSWER;
-	case BOX_FAILED:
-		if (box->after_stop_start)
-			return PARK_WAIT;
-		park->error = box_failed_errno(box);
-		return PARK_ANSWER;
-	case BOX_STOPPED:
-		/* Somebody stopped it while it started. */
-		if (box->after_stop_start || box->after_stop_reset)
-			return PARK_WAIT;
-		park->error = EIO;
-		return PARK_ANSWER;
-	default:
-		return PARK_WAIT;
-	}
+	return h->node.kind == DIR_PROCS || h->node.kind == DIR_NAMED;
 }
 
-int box_need_running(struct ctx *ctx, struct handle *h, const struct park_type *type,
-		     const struct park_wait *wait)
-{
-	struct box *box = ctx->box;
-	int r;
-
-	if (box->removed)
-		return -ESTALE;
-	switch (box->state) {
-	case BOX_RUNNING:
-		return 0;
-	case BOX_FROZEN:
-		keeper_request(box, MSG_THAW, 0, 0, NULL);
-		break;
-	case BOX_STOPPING:
-		box->after_stop_start = true;
-		break;
-	case BOX_STARTING:
-		break;
-	default:
-		if (box->keeper || box->cleaning) /* a failed one of which something is left */
-			box->after_stop_start = true;
-		else if (!box->after_stop_reset)
-			keeper_start(box);
-		else
-			box->after_stop_start = true;
-		if (box->state == BOX_FAILED && !box->after_stop_start)
-			return -box_failed_errno(box);
-	}
-	r = park_add(&box->parks, &box->lock, type, ctx->req, h, box, wait);
-	return r < 0 ? r : TREE_ANSWERED;
-}
+/* --- opening ----------------------------------------------------------------------------------- */
 
 static void open_answer(struct park *park, int error)
 {
@@ -110,16 +60,33 @@ static int cmd_open(struct ctx *ctx, struct handle *h)
 	return r;
 }
 
-/* --- collecting and submitting ------------------------------------------------------------------- */
-
-static void transaction_end(struct handle *h)
+/* The name of the handle's directory is free for a new run. box->lock held. 0 or -errno. */
+static int named_is_free(struct box *box, uint32_t id)
 {
-	if (h->merge)
-		merge_close(take_ptr(h->merge));
-	if (h->run)
-		run_put(take_ptr(h->run));
-	h->submitted = false;
+	const struct named *named = named_by_id(box, id);
+	const struct run *run = named && named->run ? box_live_run(box, named->run) : NULL;
+
+	if (!named)
+		return -ESTALE;
+	return run && !run->ended ? -EBUSY : 0;
 }
+
+static int named_cmd_open(struct ctx *ctx, struct handle *h)
+{
+	int r;
+
+	if ((h->flags & O_ACCMODE) == O_RDONLY)
+		return 0;
+	pthread_mutex_lock(&ctx->box->lock);
+	r = named_is_free(ctx->box, ctx->node.item);
+	pthread_mutex_unlock(&ctx->box->lock);
+	if (r == -EBUSY)
+		tree_refuse(ctx, "cmd: the run of this name has not ended; wait for its exit, write to "
+				 "its signal, or rmdir it");
+	return r < 0 ? r : cmd_open(ctx, h);
+}
+
+/* --- collecting and submitting ------------------------------------------------------------------- */
 
 static int cmd_write(struct ctx *ctx, struct handle *h, const char *data, size_t size)
 {
@@ -129,7 +96,7 @@ static int cmd_write(struct ctx *ctx, struct handle *h, const char *data, size_t
 	pthread_mutex_lock(&ctx->box->lock);
 	if (ctx->box->removed)
 		r = -ESTALE;
-	else if (h->submitted && transaction && (h->merge || (h->run && h->run->refused)))
+	else if (h->submitted && transaction && transaction_may_begin(h))
 		transaction_end(h); /* the next command begins */
 	if (r == 0 && h->submitted)
 		r = -EPIPE;
@@ -162,7 +129,7 @@ static void record_refused(struct handle *h, struct run *run, int error)
 	run->refused = error;
 	run->state = RUN_FAILED;
 	run->answered = run->ended = run->closed = true;
-	store_run_refused(h->box, run->number, run->session, h->text.data, h->text.len);
+	store_run_refused(h->box, run, h->text.data, h->text.len);
 	why_add(&h->box->why, h->box->uid, "run %llu was not started: %s",
 		(unsigned long long)run->number, strerror(error));
 	box_run_forget(h->box, run);
@@ -182,16 +149,76 @@ static int take_refusal(struct handle *h)
 	return error;
 }
 
-/* Makes a run of the collected text. box->lock held. 0, or -errno when it was refused. */
-static int submit(struct handle *h)
+/*
+ * The run of this handle's directory, and the fields of MSG_SUBMIT. NULL and *error: there can be
+ * none. box->lock held.
+ */
+static struct run *new_run(struct handle *h, struct text *fields, int *error)
 {
 	struct box *box = h->box;
-	struct run *run = box_run_new(box, DEFAULT_SESSION);
+	struct session *session = NULL;
+	struct named *named = NULL;
+	struct run *run;
+
+	if (h->node.kind == DIR_NAMED) {
+		*error = named_is_free(box, h->node.item);
+		named = *error ? NULL : named_by_id(box, h->node.item);
+	} else if (h->node.kind != DIR_PROCS) {
+		session = session_by_id(box, h->node.kind == DIR_SESSION ? h->node.item : 0);
+		*error = session ? 0 : -ESTALE;
+	}
+	if (*error)
+		return NULL;
+	run = box_run_new(box, session, named ? named->name : "");
+	if (!run) {
+		*error = -ENOMEM;
+		return NULL;
+	}
+	if (session) {
+		field_add(fields, "session", session->key);
+		return run;
+	}
+	field_add(fields, "own", "yes");
+	env_start_fields(&box->sessions->env, !named || !named->user[0], fields);
+	if (named) {
+		named_fields(named, fields);
+		run->timeout_ms = named->timeout_ms;
+		named->run = run->number;
+		store_name_save(box, named);
+	}
+	return run;
+}
+
+static int hand_over(struct handle *h, struct run *run, struct text *fields)
+{
+	struct box *box = h->box;
+	struct session *session;
+
+	if (h->refused)
+		return take_refusal(h);
+	if (box->removed)
+		return ESTALE;
+	if (box->state == BOX_FROZEN)
+		keeper_request(box, MSG_THAW, 0, 0, NULL);
+	else if (box->state != BOX_RUNNING)
+		return EIO; /* it died or was stopped since the open */
+	session = run->session[0] ? session_by_key(box, run->session) : NULL;
+	if (session && session_open(box, session) < 0)
+		return EIO;
+	return -keeper_submit(box, run, fields, h->text.data, h->text.len);
+}
+
+int submit(struct handle *h)
+{
+	_cleanup_text_ struct text fields = { 0 };
 	int error = 0;
+	struct run *run = new_run(h, &fields, &error);
 
 	h->submitted = true;
-	if (!run)
-		return -ENOMEM;
+	if (!run) {
+		drop_text(h);
+		return error;
+	}
 	h->run = run_ref(run);
 	h->run_number = run->number;
 	run->script = malloc(h->text.len + 1);
@@ -199,16 +226,7 @@ static int submit(struct handle *h)
 		memcpy(run->script, h->text.data, h->text.len);
 		run->script_len = h->text.len;
 	}
-	if (h->refused)
-		error = take_refusal(h);
-	else if (box->removed)
-		error = ESTALE;
-	else if (box->state == BOX_FROZEN)
-		keeper_request(box, MSG_THAW, 0, 0, NULL);
-	else if (box->state != BOX_RUNNING)
-		error = EIO; /* it died or was stopped since the open */
-	if (!error)
-		error = -keeper_submit(box, run, h->text.data, h->text.len);
+	error = hand_over(h, run, &fields);
 	if (error)
 		record_refused(h, run, error);
 	drop_text(h);
@@ -231,6 +249,22 @@ static enum park_verdict close_look(struct park *park)
 	if (!run->ended)
 		return PARK_WAIT;
 	park->error = close_error(run);
+	return PARK_ANSWER;
+}
+
+bool run_has_started(const struct run *run)
+{
+	return run->answered && run->state != RUN_QUEUED && run->state != RUN_STARTING;
+}
+
+/* A run of its own: whether it has started, and if not, why. */
+static enum park_verdict started_look(struct park *park)
+{
+	const struct run *run = park->handle->run;
+
+	if (!run_has_started(run))
+		return PARK_WAIT;
+	park->error = run->state == RUN_FAILED && !run->refused ? EIO : close_error(run);
 	return PARK_ANSWER;
 }
 
@@ -269,7 +303,9 @@ static enum park_verdict close_interrupted(struct park *park)
 	default:
 		break;
 	}
-	if (run->state == RUN_QUEUED)
+	if (submit_is_own(park->handle))
+		keeper_signal_tree(park->box, run->number, sig);
+	else if (run->state == RUN_QUEUED)
 		keeper_run_request(park->box, MSG_CANCEL, run->number, 0, 0);
 	else
 		keeper_run_request(park->box, MSG_SIGNAL, run->number, sig, 0);
@@ -278,6 +314,7 @@ static enum park_verdict close_interrupted(struct park *park)
 }
 
 static const struct park_type close_park = { close_look, close_answer, close_interrupted };
+static const struct park_type started_park = { started_look, close_answer, close_interrupted };
 static const struct park_type taken_park = { taken_look, close_answer, close_interrupted };
 
 /* Is this the close that completes the command? wait: may it be waited for? */
@@ -305,12 +342,21 @@ static bool void_transaction(const struct handle *h)
 	return h->refused && (h->flags & O_ACCMODE) == O_RDWR;
 }
 
+static const struct park_type *close_type(const struct handle *h)
+{
+	if (h->flags & O_NONBLOCK)
+		return &taken_park;
+	return submit_is_own(h) ? &started_park : &close_park;
+}
+
 static int cmd_flush(struct ctx *ctx, struct handle *h)
 {
 	struct box *box = ctx->box;
 	bool pending, wait;
 	int r = 0;
 
+	if ((h->flags & O_ACCMODE) == O_RDONLY)
+		return 0;
 	pthread_mutex_lock(&box->lock);
 	pending = h->text.len && !h->submitted && !void_transaction(h);
 	pthread_mutex_unlock(&box->lock);
@@ -320,9 +366,7 @@ static int cmd_flush(struct ctx *ctx, struct handle *h)
 	if (!h->submitted && h->text.len)
 		r = submit(h);
 	if (r == 0 && h->run && wait && !h->run->ended) {
-		r = park_add(&h->run->parks, &box->lock,
-			     h->flags & O_NONBLOCK ? &taken_park : &close_park, ctx->req, h, box,
-			     NULL);
+		r = park_add(&h->run->parks, &box->lock, close_type(h), ctx->req, h, box, NULL);
 		if (r == 0)
 			r = TREE_ANSWERED;
 	}
@@ -333,6 +377,8 @@ static int cmd_flush(struct ctx *ctx, struct handle *h)
 /* The last descriptor is gone, closed by anyone: nobody can wait any more. */
 static void cmd_release(struct handle *h)
 {
+	if ((h->flags & O_ACCMODE) == O_RDONLY)
+		return;
 	pthread_mutex_lock(&h->box->lock);
 	if (h->text.len && !h->submitted && !h->killed && !void_transaction(h))
 		submit(h);
@@ -341,141 +387,40 @@ static void cmd_release(struct handle *h)
 	pthread_mutex_unlock(&h->box->lock);
 }
 
-/* --- transactions ---------------------------------------------------------------------------------- */
-
-/* Fills buf: > 0 bytes, 0 end, -EAGAIN must wait, -errno. box->lock held. */
-static ssize_t transaction_fill(struct handle *h, char *buf, size_t size)
-{
-	struct run *run = h->run;
-	ssize_t n;
-
-	if (!run)
-		return 0;
-	if (run->refused)
-		return -run->refused;
-	if (!h->merge) {
-		h->merge = merge_open(h->box, run->number);
-		if (!h->merge)
-			return -ENOMEM;
-	}
-	if (run->ended)
-		merge_set_limit(h->merge, run->end_size);
-	n = merge_read(h->merge, buf, size);
-	if (n || run->ended || h->box->removed)
-		return n;
-	for (int s = 0; s < N_STREAMS; s++) {
-		if (!run->watching[s] &&
-		    keeper_run_request(h->box, MSG_WATCH, run->number, s,
-				       (int64_t)merge_position(h->merge, s)) == 0)
-			run->watching[s] = true;
-	}
-	return -EAGAIN;
-}
-
-static int transaction_take(struct handle *h, size_t size, struct chunk **chunk)
-{
-	ssize_t n;
-
-	*chunk = malloc(sizeof(**chunk) + size);
-	if (!*chunk)
-		return -ENOMEM;
-	n = transaction_fill(h, (*chunk)->bytes, size);
-	if (n < 0) {
-		free(*chunk);
-		*chunk = NULL;
-		return (int)n;
-	}
-	(*chunk)->len = (size_t)n;
-	return 0;
-}
-
-static enum park_verdict transaction_look(struct park *park)
-{
-	int r = transaction_take(park->handle, park->wait.size, &park->chunk);
-
-	if (r == -EAGAIN)
-		return PARK_WAIT;
-	park->error = -r;
-	return PARK_ANSWER;
-}
-
-static void transaction_answer(struct park *park, int error)
-{
-	if (error)
-		fuse_reply_err(park->req, error);
-	else
-		fuse_reply_buf(park->req, park->chunk->bytes, park->chunk->len);
-	free(park->chunk);
-}
-
-static enum park_verdict transaction_interrupted(struct park *park)
-{
-	int sig = caller_signal(park->tid);
-
-	if (!sig)
-		return PARK_WAIT;
-	if (sig != SIGTSTP && sig != SIGSTOP)
-		keeper_run_request(park->box, MSG_SIGNAL, park->handle->run_number,
-				   sig == SIGKILL ? SIGHUP : sig, 0);
-	park->error = EINTR;
-	return PARK_ANSWER;
-}
-
-static const struct park_type transaction_park = { transaction_look, transaction_answer,
-						   transaction_interrupted };
-
-static int cmd_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
-{
-	const struct park_wait wait = { .size = MIN(size, (size_t)256 << 10) };
-	struct chunk *chunk = NULL;
-	struct box *box = ctx->box;
-	int r = 0;
-
-	(void)offset;
-	pthread_mutex_lock(&box->lock);
-	if (!h->submitted && h->text.len)
-		r = submit(h);
-	if (r == 0)
-		r = transaction_take(h, wait.size, &chunk);
-	if (r == -EAGAIN && !(h->flags & O_NONBLOCK)) {
-		r = park_add(&h->run->parks, &box->lock, &transaction_park, ctx->req, h, box,
-			     &wait);
-		pthread_mutex_unlock(&box->lock);
-		return r < 0 ? r : TREE_ANSWERED;
-	}
-	pthread_mutex_unlock(&box->lock);
-	if (r < 0)
-		return r;
-	fuse_reply_buf(ctx->req, chunk->bytes, chunk->len);
-	free(chunk);
-	return TREE_ANSWERED;
-}
-
-static unsigned int cmd_poll(struct ctx *ctx, struct handle *h)
-{
-	unsigned int mask = POLLOUT;
-	uint64_t left;
-
-	pthread_mutex_lock(&ctx->box->lock);
-	left = h->run ? merge_pending(h->merge, ctx->box, h->run_number) : 0;
-	if (left || (h->run && h->run->ended))
-		mask |= POLLIN;
-	for (int s = 0; h->run && !h->run->ended && !left && s < N_STREAMS; s++) {
-		if (!h->run->watching[s] &&
-		    keeper_run_request(h->box, MSG_WATCH, h->run_number, s,
-				       h->merge ? (int64_t)merge_position(h->merge, s) : 0) == 0)
-			h->run->watching[s] = true;
-	}
-	pthread_mutex_unlock(&ctx->box->lock);
-	return mask;
-}
-
 const struct row_ops cmd_ops = {
 	.open = cmd_open,
-	.read = cmd_read,
+	.read = transaction_read,
 	.write = cmd_write,
 	.flush = cmd_flush,
 	.release = cmd_release,
-	.poll = cmd_poll,
+	.poll = transaction_poll,
+	.stream = true,
+};
+
+const struct row_ops new_ops = {
+	.open = cmd_open,
+	.read = transaction_read,
+	.write = cmd_write,
+	.flush = cmd_flush,
+	.release = cmd_release,
+	.poll = transaction_poll,
+	.stream = true,
+};
+
+/* Opened for reading alone it shows the text of the name's newest run. */
+static int named_cmd_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
+{
+	if ((h->flags & O_ACCMODE) != O_RDONLY)
+		return transaction_read(ctx, h, size, offset);
+	return handle_reply_rendered(ctx, h, size, offset);
+}
+
+const struct row_ops named_cmd_ops = {
+	.open = named_cmd_open,
+	.read = named_cmd_read,
+	.write = cmd_write,
+	.flush = cmd_flush,
+	.release = cmd_release,
+	.poll = transaction_poll,
 	.stream = true,
 };

@@ -40,6 +40,7 @@ struct log_reader {
 	struct box *box;
 	bool session; /* all runs of the session with heads and tails, else one run's body */
 	uint64_t only;
+	char key[SESSION_KEY_SIZE]; /* of the session */
 	struct segment *segments;
 	size_t n;
 };
@@ -108,7 +109,7 @@ static bool measure(const struct log_reader *r, uint64_t number, struct segment 
 
 	if (store_run_read(r->box, number, &rec) < 0)
 		return false;
-	if (r->session && strcmp(run ? run->session : rec.session, DEFAULT_SESSION))
+	if (r->session && strcmp(run ? run->session : rec.session, r->key))
 		return false;
 	ended = run ? run->ended : true;
 	if (run) {
@@ -253,15 +254,27 @@ static void read_log(const struct log_reader *r, uint64_t offset, size_t size, s
 	}
 }
 
+static void reader_init(struct log_reader *r, struct ctx *ctx, bool session)
+{
+	const struct session *s;
+
+	*r = (struct log_reader){ .box = ctx->box, .session = session };
+	pthread_mutex_lock(&ctx->box->lock);
+	s = session ? session_of(ctx) : NULL;
+	if (s)
+		memcpy(r->key, s->key, sizeof(r->key));
+	if (!session)
+		r->only = run_of(ctx);
+	pthread_mutex_unlock(&ctx->box->lock);
+}
+
 static int reader_open(struct ctx *ctx, struct handle *h, bool session)
 {
 	struct log_reader *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return -ENOMEM;
-	r->box = ctx->box;
-	r->session = session;
-	r->only = ctx->node.item;
+	reader_init(r, ctx, session);
 	h->log = r;
 	return 0;
 }
@@ -302,9 +315,10 @@ static void log_release(struct handle *h)
 
 static uint64_t size_now(struct ctx *ctx, bool session)
 {
-	struct log_reader r = { .box = ctx->box, .session = session, .only = ctx->node.item };
+	struct log_reader r;
 	uint64_t size = 0;
 
+	reader_init(&r, ctx, session);
 	pthread_mutex_lock(&ctx->box->lock);
 	if (refresh(&r) == 0)
 		size = total(&r);

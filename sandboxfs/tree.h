@@ -62,6 +62,7 @@ struct handle {
 	int refused;		/* errno of a write that makes the whole text void */
 	bool killed;		/* its opener died of a signal: never run it */
 	struct merge *merge;	/* a transaction's output */
+	bool read_back;		/* a run's number has been read */
 	struct log_reader *log; /* transcript.c */
 	uint64_t position;	/* of the events, or in a transaction's output */
 };

@@ -318,6 +318,24 @@ bool name_is_valid(const char *name)
 	return true;
 }
 
+bool user_name_is_valid(const char *name)
+{
+	size_t len = strlen(name);
+	uint64_t id;
+
+	if (!len || len > 63 || name[0] == '-')
+		return false;
+	if (name[strspn(name, "0123456789")] == '\0')
+		return parse_u64(name, 0, 65535, &id) == 0;
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)name[i];
+
+		if (c <= ' ' || c == 0x7f || c == ':' || c == '/')
+			return false;
+	}
+	return true;
+}
+
 char *text_strip(char *s)
 {
 	size_t len;

@@ -67,6 +67,12 @@ size_t utf8_sequence(const char *s, size_t len);
  */
 bool name_is_valid(const char *name);
 
+/*
+ * The name of a user as it may stand in a passwd file (1–63 bytes, no ':', '/', blank or control
+ * character, no leading '-'), or a number below 65536.
+ */
+bool user_name_is_valid(const char *name);
+
 /* Strips blanks and newlines from both ends, in place; returns the start. */
 char *text_strip(char *s);
 
