@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The keeper as a whole: one running box, its sessions and runs, and the daemon it answers to.
- * keeper.c holds the box's state and the table of messages, ending.c how a box ends.
+ * keeper.c holds the box's state, requests.c the table of messages, ending.c how a box ends.
  */
 #ifndef KEEPER_KEEPER_H
 #define KEEPER_KEEPER_H
@@ -55,6 +55,10 @@ struct keeper {
 /* From MSG_START to the end of the box. link is taken. Returns the exit status. */
 int keeper_main(struct msg_link *link, const struct msg *start, char *fields, int dir);
 
+/* MSG_WELCOME and what follows it. */
+void keeper_say_welcome(struct keeper *k);
+/* A message of the daemon's (requests.c). */
+void requests_handle(struct daemon *daemon, const struct msg *m, char *payload);
 void keeper_set_state(struct keeper *k, enum box_state state, const char *why);
 
 /* MSG_STOP, SIGTERM, and with patience_ms < 0 MSG_DESTROY: ends in loop.stop. */

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the daemon asks: each message goes to who it is for, and is answered once. Must not wait for
+ * the box or for the daemon. One thread, no locks.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/kv.h"
+#include "keeper/keeper.h"
+#include "keeper/session.h"
+#include "runtime.h"
+
+/* A request as its handler sees it. 0 or -errno is replied at once; REPLIES_LATER says that the
+ * handler has taken the tag. */
+struct request {
+	const struct msg *m;
+	char *payload;
+	struct session *session; /* of session=, where the message has fields */
+	const char *why;
+};
+
+enum { REPLIES_LATER = 1 };
+
+static void say_run(struct run *run, void *ctx)
+{
+	(void)ctx;
+	run_say(run);
+}
+
+static int handle_hello(struct keeper *k, struct request *q)
+{
+	(void)q;
+	/* What has ended meanwhile is found on disk, by its record. */
+	runs_write_records(&k->runs);
+	keeper_say_welcome(k);
+	runs_each(&k->runs, say_run, NULL);
+	return 0;
+}
+
+static int handle_submit(struct keeper *k, struct request *q)
+{
+	size_t fields_len = (size_t)q->m->v[0];
+	size_t len = q->m->len - fields_len;
+
+	if (k->ending) {
+		q->why = "the box is being stopped";
+		return -ESHUTDOWN;
+	}
+	if (len > MAX_SCRIPT_BYTES) {
+		q->why = "a script may have 1 MiB at the most";
+		return -EFBIG;
+	}
+	return session_submit(q->session, q->m->run, q->payload + fields_len, len, &q->why);
+}
+
+static int handle_cancel(struct keeper *k, struct request *q)
+{
+	struct run *run = runs_find(&k->runs, q->m->run);
+
+	return run ? session_cancel(session_of_run(k, run), run, "it was taken off the queue")
+		   : -ESRCH;
+}
+
+static int handle_signal(struct keeper *k, struct request *q)
+{
+	struct run *run = runs_find(&k->runs, q->m->run);
+
+	if (!run || run->said_closed) {
+		q->why = "nothing of this run is left to get a signal";
+		return -ESRCH;
+	}
+	return session_signal(session_of_run(k, run), run, (int)q->m->v[0]);
+}
+
+static int handle_watch(struct keeper *k, struct request *q)
+{
+	struct run *run = runs_find(&k->runs, q->m->run);
+
+	if (q->m->v[0] < 0 || q->m->v[0] >= N_STREAMS || q->m->v[1] < 0)
+		return -EINVAL;
+	return run ? run_watch(run, q->m->v[0], q->m->v[1])
+		   : runs_watch_ended(&k->runs, q->m->run, q->m->v[0]);
+}
+
+static int handle_setenv(struct keeper *k, struct request *q)
+{
+	const char *f = NULL, *unset = field_get(q->payload, q->m->len, "unset");
+
+	(void)k;
+	if (unset)
+		return session_set_env(q->session, unset, NULL, &q->why);
+	while ((f = field_next(q->payload, q->m->len, f))) {
+		_cleanup_free_ char *name = NULL;
+		const char *eq = strchr(f, '=');
+
+		if (strncmp(f, "set.", 4) || !eq)
+			continue;
+		name = strndup(f + 4, eq - f - 4);
+		return name ? session_set_env(q->session, name, eq + 1, &q->why) : -ENOMEM;
+	}
+	return -EINVAL;
+}
+
+static int handle_chdir(struct keeper *k, struct request *q)
+{
+	const char *path = field_get(q->payload, q->m->len, "path");
+
+	(void)k;
+	return path ? session_chdir(q->session, path, &q->why) : -EINVAL;
+}
+
+static int handle_stop(struct keeper *k, struct request *q)
+{
+	if (k->stop_tag)
+		return -EALREADY;
+	k->stop_tag = q->m->tag;
+	ending_begin(k, MAX(q->m->v[0], 0));
+	return REPLIES_LATER;
+}
+
+static int handle_destroy(struct keeper *k, struct request *q)
+{
+	if (k->destroy_tag)
+		return -EALREADY;
+	k->destroy_tag = q->m->tag;
+	ending_begin(k, -1);
+	return REPLIES_LATER;
+}
+
+static int handle_kill(struct keeper *k, struct request *q)
+{
+	if (k->ending || k->killing)
+		return -EALREADY;
+	ending_kill_processes(k, q->m->tag);
+	return REPLIES_LATER;
+}
+
+static int handle_freeze(struct keeper *k, struct request *q)
+{
+	int r = k->ending ? -ESHUTDOWN : box_freeze(&k->box);
+
+	if (r < 0)
+		q->why = "freeze the box";
+	else
+		keeper_set_state(k, BOX_FROZEN, NULL);
+	return r;
+}
+
+static int handle_thaw(struct keeper *k, struct request *q)
+{
+	int r = k->ending ? -ESHUTDOWN : box_thaw(&k->box);
+
+	if (r < 0)
+		q->why = "thaw the box";
+	else
+		keeper_set_state(k, BOX_RUNNING, NULL);
+	return r;
+}
+
+static const struct handler {
+	enum msg_type type;
+	bool fields; /* the payload begins with a field list that has session= */
+	int (*handle)(struct keeper *k, struct request *q);
+} handlers[] = {
+	{ MSG_HELLO, false, handle_hello },   { MSG_SUBMIT, true, handle_submit },
+	{ MSG_CANCEL, false, handle_cancel }, { MSG_SIGNAL, false, handle_signal },
+	{ MSG_WATCH, false, handle_watch },   { MSG_SETENV, true, handle_setenv },
+	{ MSG_CHDIR, true, handle_chdir },    { MSG_STOP, false, handle_stop },
+	{ MSG_KILL, false, handle_kill },     { MSG_FREEZE, false, handle_freeze },
+	{ MSG_THAW, false, handle_thaw },     { MSG_DESTROY, false, handle_destroy },
+};
+
+static int find_session(struct keeper *k, struct request *q)
+{
+	bool submit = q->m->type == MSG_SUBMIT;
+	size_t len = submit ? (size_t)q->m->v[0] : q->m->len;
+	const char *name;
+
+	if (submit && (q->m->v[0] < 0 || len > q->m->len))
+		return -EPROTO;
+	name = field_get(q->payload, len, "session");
+	q->session = session_find(k, name ? name : DEFAULT_SESSION);
+	if (q->session)
+		return 0;
+	q->why = "there is no session of that name";
+	return -ENOENT;
+}
+
+void requests_handle(struct daemon *daemon, const struct msg *m, char *payload)
+{
+	struct keeper *k = container_of(daemon, struct keeper, daemon);
+	struct request q = { .m = m, .payload = payload };
+	const struct handler *h = handlers;
+	int r = 0;
+
+	while (h < handlers + ARRAY_SIZE(handlers) && h->type != m->type)
+		h++;
+	if (h == handlers + ARRAY_SIZE(handlers))
+		r = -EOPNOTSUPP; /* of a newer daemon */
+	if (r == 0 && h->fields)
+		r = find_session(k, &q);
+	if (r == 0)
+		r = h->handle(k, &q);
+	if (r != REPLIES_LATER)
+		daemon_reply(daemon, m->tag, r, q.why ? q.why : strerror(-r));
+}
