@@ -21,6 +21,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "cgroup.h"
+#include "group.h"
 #include "init_client.h"
 #include "stages.h"
 
@@ -67,24 +68,30 @@ static void signal_if_inside(const struct stat *box_ns, pid_t pid, int sig)
 	pidfd_send_signal(pidfd, sig, NULL, 0);
 }
 
-/* Sends sig to all but init; the number of them or -errno. */
-static int signal_all(struct box *box, int sig)
+int box_signal_pids(struct box *box, const pid_t *pids, size_t n, pid_t except, int sig)
 {
-	_cleanup_free_ pid_t *pids = NULL;
-	ssize_t n = cgroup_list(box->cgroup, &pids);
 	struct stat ns;
-	int others = 0, r = pid_namespace(box->init_pid, &ns);
+	int others = 0, r = n ? pid_namespace(box->init_pid, &ns) : 0;
 
-	if (n < 0 || r < 0)
-		return n < 0 ? (int)n : r;
-	for (ssize_t i = 0; i < n; i++) {
-		if (pids[i] == box->init_pid)
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++) {
+		if (pids[i] == box->init_pid || pids[i] == except)
 			continue;
 		others++;
 		if (sig)
 			signal_if_inside(&ns, pids[i], sig);
 	}
 	return others;
+}
+
+/* Sends sig to all but init; the number of them or -errno. */
+static int signal_all(struct box *box, int sig)
+{
+	_cleanup_free_ pid_t *pids = NULL;
+	ssize_t n = cgroup_list(box->cgroup, &pids);
+
+	return n < 0 ? (int)n : box_signal_pids(box, pids, (size_t)n, 0, sig);
 }
 
 int box_signal_all(struct box *box, int sig)
@@ -181,6 +188,7 @@ void box_destroy(struct box *box)
 	close_fd(&box->control);
 	close_fd(&box->dir);
 	init_client_free(take_ptr(box->init));
+	groups_close(take_ptr(box->groups));
 	r = cgroup_remove(take_ptr(box->cgroup), END_PATIENCE_MS);
 	if (r < 0)
 		log_error("a cgroup of the box stays behind: error %d", -r);

@@ -30,6 +30,7 @@ struct failure {
 };
 
 struct cgroup; /* cgroup.h */
+struct groups; /* group.h */
 
 struct box {
 	struct box_settings set;
@@ -42,6 +43,7 @@ struct box {
 	int root;	/* O_PATH, the box's / */
 	int usr;	/* O_PATH, its /usr, an overlay of its own: held for box_close() */
 	struct cgroup *cgroup;
+	struct groups *groups;	  /* NULL where the machine can make none */
 	struct init_client *init; /* init_client.h */
 };
 
@@ -67,6 +69,11 @@ int keeper_leave_caller(const struct box_settings *set, struct failure *why);
 int box_kill_processes(struct box *box, bool also_init, int timeout_ms);
 /* Sends sig to every process of the box but init. */
 int box_signal_all(struct box *box, int sig);
+/*
+ * Sends sig (0: only counts) to those of pids that are processes of the box, but not to its init nor
+ * to except. How many of the others there were, or -errno.
+ */
+int box_signal_pids(struct box *box, const pid_t *pids, size_t n, pid_t except, int sig);
 int box_freeze(struct box *box);
 int box_thaw(struct box *box);
 /* True if the memory limit has killed something since the last call. */
@@ -102,8 +109,8 @@ enum {
 };
 
 struct init_spawn {
-	uint64_t id;	   /* chosen by the keeper, comes back in events */
-	uint32_t uid, gid; /* inside the box */
+	uint64_t id;				    /* chosen by the keeper, comes back in events */
+	uint32_t uid, gid;			    /* inside the box */
 	uint32_t groups[INIT_MAX_GROUPS], n_groups; /* likewise; none: gid alone */
 	uint32_t flags;
 	const char *cwd;

@@ -5,6 +5,7 @@
  */
 #include "cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -91,8 +92,7 @@ int cgroup_write_limit(int dirfd, const char *file, const char *value, struct fa
 	return 0;
 }
 
-/* The file by which a process of one thread moves itself. */
-static int open_door(int dirfd)
+int cgroup_open_door(int dirfd)
 {
 	int fd = openat(dirfd, "tasks", O_WRONLY | O_CLOEXEC); /* the first version's */
 
@@ -108,7 +108,7 @@ int cgroup_pass(int door)
 
 int cgroup_enter(int dirfd)
 {
-	_cleanup_close_ int door = open_door(dirfd);
+	_cleanup_close_ int door = cgroup_open_door(dirfd);
 
 	return door < 0 ? door : cgroup_pass(door);
 }
@@ -129,13 +129,63 @@ int cgroup_mkdir_path(int dirfd, const char *path)
 	return mkdirat(dirfd, path, 0755) < 0 && errno != EEXIST ? -errno : 0;
 }
 
+int cgroup_each_folder(int dir, int (*fn)(int folder, void *ctx), void *ctx)
+{
+	_cleanup_closedir_ DIR *list = NULL;
+	struct dirent *e;
+	int fd, r = fn(dir, ctx);
+
+	if (r < 0)
+		return r;
+	fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	list = fd < 0 ? NULL : fdopendir(fd);
+	if (!list) {
+		r = -errno;
+		close_fd(&fd);
+		return r == -ENODEV || r == -ENOENT ? 0 : r; /* removed meanwhile */
+	}
+	while (r >= 0 && (e = readdir(list))) {
+		_cleanup_close_ int folder = -1;
+
+		if (e->d_name[0] == '.' || e->d_type != DT_DIR)
+			continue;
+		folder = openat(dir, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (folder >= 0)
+			r = fn(folder, ctx);
+	}
+	return r < 0 ? r : 0;
+}
+
+/* The folders right below path; what still has processes stays. */
+static void remove_below(int above, const char *path)
+{
+	_cleanup_closedir_ DIR *list = NULL;
+	int fd = openat(above, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct dirent *e;
+
+	list = fd < 0 ? NULL : fdopendir(fd);
+	if (!list) {
+		close_fd(&fd);
+		return;
+	}
+	while ((e = readdir(list))) {
+		if (e->d_name[0] != '.' && e->d_type == DT_DIR)
+			unlinkat(dirfd(list), e->d_name, AT_REMOVEDIR);
+	}
+}
+
 int cgroup_rmdir_path(int dirfd, const char *path)
 {
 	char part[CGROUP_MAX_PATH + 16];
 	char *slash;
+	int r = unlinkat(dirfd, path, AT_REMOVEDIR) < 0 ? -errno : 0;
 
-	if (unlinkat(dirfd, path, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		return -errno;
+	if (r == -EBUSY || r == -ENOTEMPTY) {
+		remove_below(dirfd, path);
+		r = unlinkat(dirfd, path, AT_REMOVEDIR) < 0 ? -errno : 0;
+	}
+	if (r < 0 && r != -ENOENT)
+		return r;
 	snprintf(part, sizeof(part), "%s", path);
 	while ((slash = strrchr(part, '/'))) {
 		*slash = '\0';
@@ -158,6 +208,8 @@ int cgroup_add_dir(struct cgroup *cg, const char *hierarchy)
 		if (unlinkat(root, cg->path, AT_REMOVEDIR) < 0 && errno == EBUSY &&
 		    cgroup_rmdir_patiently(root, cg->path, &patience_ms) < 0)
 			return -EBUSY;
+		if (cg->n_dirs == CGROUP_MAX_DIRS)
+			return -E2BIG;
 		r = cgroup_mkdir_path(root, cg->path);
 		if (r < 0 && r != -ENOENT)
 			return r;
@@ -207,7 +259,7 @@ int cgroup_make(struct cgroup **out, const struct box_settings *set, struct fail
 	if (!cg)
 		return -ENOMEM;
 	cg->ops = ops;
-	cg->v2 = -1;
+	cg->v2 = cg->init_dir = -1;
 	snprintf(cg->path, sizeof(cg->path), "%s", set->cgroup);
 	r = ops->make_cradle(cg, set, why);
 	if (r < 0) {
@@ -227,8 +279,8 @@ int cgroup_make_rest(struct cgroup *cg, const struct box_settings *set, int *doo
 
 	for (int i = 0; i < cg->n_dirs && r >= 0; i++) {
 		if (cg->dirs[i].fd == cg->v2)
-			continue; /* born there */
-		r = open_door(cg->dirs[i].fd);
+			continue; /* born there, or below */
+		r = cgroup_open_door(cg->dirs[i].fd);
 		if (r >= 0)
 			doors[n++] = r;
 	}
@@ -248,9 +300,11 @@ int cgroup_kill(const struct cgroup *cg)
 	return r == -ENOENT ? -EOPNOTSUPP : r;
 }
 
-int cgroup_freeze(const struct cgroup *cg, bool frozen)
+int cgroup_freeze(struct cgroup *cg, bool frozen)
 {
 	int r = 0;
+
+	cg->frozen = frozen;
 
 	for (int waited = 0; waited <= FREEZE_PATIENCE_MS; waited++) {
 		/* The first version of cgroups wants to be asked again while processes fork. */
@@ -262,25 +316,58 @@ int cgroup_freeze(const struct cgroup *cg, bool frozen)
 	return r;
 }
 
-ssize_t cgroup_list(const struct cgroup *cg, pid_t **pids)
+static int pids_add(struct pids *list, pid_t pid)
+{
+	if (list->n == list->size) {
+		size_t size = list->size ? list->size * 2 : 64;
+		pid_t *pids = realloc(list->pids, size * sizeof(*pids));
+
+		if (!pids)
+			return -ENOMEM;
+		list->pids = pids;
+		list->size = size;
+	}
+	list->pids[list->n++] = pid;
+	return 0;
+}
+
+int cgroup_read_procs(int folder, struct pids *out)
 {
 	_cleanup_free_ char *text = NULL;
-	size_t len, n = 0, room = 1;
-	char *at;
-	int r = read_file_at(cg->dirs[0].fd, "cgroup.procs", MAX_CONTROL_FILE * 64, &text, &len);
+	int r = read_file_at(folder, "cgroup.procs", MAX_CONTROL_FILE * 64, &text, NULL);
 
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < len; i++)
-		room += text[i] == '\n';
-	*pids = calloc(room, sizeof(**pids));
-	if (!*pids)
-		return -ENOMEM;
-	for (at = text; *at && n < room; n++) {
-		(*pids)[n] = (pid_t)strtol(at, &at, 10);
-		at += *at == '\n';
+	for (char *at = text; r == 0 && *at; at += *at == '\n') {
+		long pid = strtol(at, &at, 10);
+
+		if (pid > 0)
+			r = pids_add(out, (pid_t)pid);
+		else if (*at != '\n')
+			break; /* of a pid namespace that we do not see */
 	}
-	return (ssize_t)n;
+	return r;
+}
+
+static int list_folder(int folder, void *ctx)
+{
+	int r = cgroup_read_procs(folder, ctx);
+
+	/* A group's folder may go at any moment; EOPNOTSUPP: a threaded one, none of ours. */
+	return r == -ENODEV || r == -ENOENT || r == -EOPNOTSUPP ? 0 : r;
+}
+
+ssize_t cgroup_list(const struct cgroup *cg, pid_t **pids)
+{
+	struct pids list = { 0 };
+	int r = cgroup_each_folder(cg->dirs[0].fd, list_folder, &list);
+
+	if (r == 0 && !list.pids)
+		r = (list.pids = calloc(1, sizeof(pid_t))) ? 0 : -ENOMEM;
+	if (r < 0) {
+		free(list.pids);
+		return r;
+	}
+	*pids = list.pids;
+	return (ssize_t)list.n;
 }
 
 int cgroup_rmdir_patiently(int dirfd, const char *path, int *patience_ms)
@@ -316,9 +403,29 @@ int cgroup_drop_dirs(struct cgroup *cg, int *patience_ms)
 	return result;
 }
 
+int cgroup_find_dir(const struct cgroup *cg, const char *hierarchy)
+{
+	struct stat want, st;
+
+	if (stat(hierarchy, &want) < 0)
+		return -1;
+	for (int i = 0; i < cg->n_dirs; i++) {
+		/* A hierarchy with two controllers has a link for each ("cpu,cpuacct"). */
+		if (stat(cg->dirs[i].hierarchy, &st) == 0 && st.st_dev == want.st_dev &&
+		    st.st_ino == want.st_ino)
+			return i;
+	}
+	return -1;
+}
+
 int cgroup_remove(struct cgroup *cg, int timeout_ms)
 {
-	int r = cg ? cgroup_drop_dirs(cg, &timeout_ms) : 0;
+	int r;
+
+	if (!cg)
+		return 0;
+	close_fd(&cg->init_dir);
+	r = cgroup_drop_dirs(cg, &timeout_ms);
 
 	free(cg);
 	return r;

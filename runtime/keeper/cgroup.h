@@ -2,7 +2,9 @@
 /*
  * The cgroup of a box, on whichever of the kernel's two cgroup systems holds the controllers here.
  * Each back end is one table of functions; both keep the box in one folder per hierarchy, all of
- * the same path, without folders below.
+ * the same path. Below stand one folder for each group of processes (group.h), without folders of
+ * their own, and in the second version one for init, as there a folder that hands controllers down
+ * may hold no process.
  */
 #ifndef KEEPER_CGROUP_H
 #define KEEPER_CGROUP_H
@@ -17,7 +19,8 @@
 #define CGROUP_ROOT "/sys/fs/cgroup"
 
 enum {
-	CGROUP_MAX_DIRS = 5,
+	CGROUP_MAX_DIRS = 6,
+	CGROUP_MAX_GROUP_DIRS = 3, /* of INIT_MAX_DOORS */
 	CGROUP_MAX_PATH = 256,
 };
 
@@ -31,13 +34,17 @@ struct cgroup {
 	char path[CGROUP_MAX_PATH];		 /* below each hierarchy's root */
 	struct cgroup_dir dirs[CGROUP_MAX_DIRS]; /* the first one has the list of processes */
 	int n_dirs;
-	int v2; /* dirs' one in cgroup2, with cgroup.kill and cgroup.freeze, or -1 */
+	int v2;	      /* dirs' one in cgroup2, with cgroup.kill and cgroup.freeze, or -1 */
+	int init_dir; /* init's folder below it where it cannot be in it, owned; or -1 */
+	bool frozen;  /* by cgroup_freeze(), not only for a moment */
+	/* dirs' ones in which each group has a folder; the first one has the list */
+	int group_dirs[CGROUP_MAX_GROUP_DIRS], n_group_dirs;
 	uint64_t oom_seen;
 	char list[CGROUP_MAX_PATH + 64]; /* full path of dirs[0] */
 };
 
 /*
- * Moving a process by its pid makes the kernel wait for all CPUs (an RCU grace period, 10 ms and
+ * Moving a process by its pid, or itself by the second version's cgroup.procs, makes the kernel wait for all CPUs (an RCU grace period, 10 ms and
  * more, when nobody has moved one shortly before). So the box's first process is born into its
  * folder in cgroup2 (CLONE_INTO_CGROUP), and enters those of the first version by itself, which
  * for a single thread needs no such wait.
@@ -50,8 +57,10 @@ struct cgroup_ops {
 	int (*make_rest)(struct cgroup *cg, const struct box_settings *set, struct failure *why);
 	int (*set_frozen)(const struct cgroup *cg, bool frozen);
 	bool (*is_frozen)(const struct cgroup *cg);
-	/* How often the memory limit has killed. */
+	/* How often the memory limit has killed what is in no group. */
 	uint64_t (*oom_kills)(const struct cgroup *cg);
+	/* Fills group_dirs, of which some may have to be made. 0 or -errno. */
+	int (*make_group_dirs)(struct cgroup *cg);
 };
 
 extern const struct cgroup_ops cgroup_v1, cgroup_v2;
@@ -60,6 +69,12 @@ extern const struct cgroup_ops cgroup_v1, cgroup_v2;
 
 /* Makes the box's cgroup up to the child's birth; 0 or -errno. Free it by cgroup_remove(). */
 int cgroup_make(struct cgroup **out, const struct box_settings *set, struct failure *why);
+
+/* The folder that the child is born into by CLONE_INTO_CGROUP; if v2 is there. */
+static inline int cgroup_cradle(const struct cgroup *cg)
+{
+	return cg->init_dir >= 0 ? cg->init_dir : cg->v2;
+}
 
 /*
  * Makes the rest. In doors (room for CGROUP_MAX_DIRS) come the descriptors, now the caller's, of
@@ -74,7 +89,7 @@ int cgroup_kill(const struct cgroup *cg);
 
 /* Freezes or thaws and waits a little for it to be so; a process in uninterruptible sleep follows
  * when it wakes. */
-int cgroup_freeze(const struct cgroup *cg, bool frozen);
+int cgroup_freeze(struct cgroup *cg, bool frozen);
 
 /* The host pids in it, *pids is the caller's; a number of them or -errno. */
 ssize_t cgroup_list(const struct cgroup *cg, pid_t **pids);
@@ -102,8 +117,25 @@ bool cgroup_path_is_valid(const char *path);
 
 /* --- for the back ends -------------------------------------------------------------------- */
 
+#define CGROUP_INIT "init" /* name of init's own folder below the box's */
+
 /* Makes path below hierarchy, fresh and empty, and adds it to cg; 0 or -errno. */
 int cgroup_add_dir(struct cgroup *cg, const char *hierarchy);
+/* Index in dirs of that hierarchy, also by another name of the same one; or -1. */
+int cgroup_find_dir(const struct cgroup *cg, const char *hierarchy);
+/*
+ * Calls fn with the folder dir, which stays the caller's, and each folder right below it; stops at
+ * the first that returns less than 0, and returns that or 0.
+ */
+int cgroup_each_folder(int dir, int (*fn)(int folder, void *ctx), void *ctx);
+/* The pids of one folder's cgroup.procs, added to those that are there. 0 or -errno. */
+struct pids {
+	pid_t *pids;
+	size_t n, size;
+};
+int cgroup_read_procs(int folder, struct pids *out);
+/* The file by which a process of one thread moves itself, open; or -errno. */
+int cgroup_open_door(int folder);
 /* Takes all folders of cg away as far as they are empty. -EBUSY while one has processes after
  * *patience_ms, which it lowers by the time it waited. */
 int cgroup_drop_dirs(struct cgroup *cg, int *patience_ms);

@@ -164,18 +164,20 @@ void cgroup_leave_keepers(const char *box_path)
 
 /* --- what a killed keeper left ------------------------------------------------------------- */
 
-static void kill_listed(int dir)
+static int kill_listed(int folder, void *ctx)
 {
-	_cleanup_free_ char *text = NULL;
+	struct pids list = { 0 };
 
-	if (read_file_at(dir, "cgroup.procs", MAX_CONTROL_FILE, &text, NULL) < 0)
-		return;
-	for (char *at = text; *at; at += *at == '\n') {
-		long pid = strtol(at, &at, 10);
-
-		if (pid > 1)
-			kill((pid_t)pid, SIGKILL);
+	(void)ctx;
+	cgroup_read_procs(folder, &list);
+	for (size_t i = 0; i < list.n; i++) {
+		if (list.pids[i] > 1)
+			kill(list.pids[i], SIGKILL);
 	}
+	free(list.pids);
+	/* The frozen do not die in the first version. */
+	write_control_at(folder, "freezer.state", "THAWED");
+	return 0;
 }
 
 /* In one hierarchy: what runs there is killed, the folder removed; the keepers' too if empty. */
@@ -191,8 +193,7 @@ static int clean_hierarchy(const char *hierarchy, const char *path, const char *
 	dir = openat(root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (dir >= 0) {
 		if (write_control_at(dir, "cgroup.kill", "1") < 0)
-			kill_listed(dir);
-		write_control_at(dir, "freezer.state", "THAWED"); /* the frozen do not die there */
+			cgroup_each_folder(dir, kill_listed, NULL);
 		r = cgroup_rmdir_patiently(root, path, patience_ms);
 	}
 	cgroup_rmdir_path(root, keepers);

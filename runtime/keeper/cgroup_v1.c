@@ -21,6 +21,8 @@ enum { CPU_PERIOD_US = 100000 };
 
 #define UNIFIED CGROUP_ROOT "/unified"
 #define FREEZER CGROUP_ROOT "/freezer"
+#define MEMORY CGROUP_ROOT "/memory"
+#define CPUACCT CGROUP_ROOT "/cpuacct"
 
 static int dir_of(const struct cgroup *cg, const char *hierarchy)
 {
@@ -76,7 +78,7 @@ static const struct {
 	int (*limit)(int dir, const struct box_settings *set, struct failure *why);
 } controllers[] = {
 	{ CGROUP_ROOT "/pids", "pids", limit_pids },
-	{ CGROUP_ROOT "/memory", "memory", limit_memory },
+	{ MEMORY, "memory", limit_memory },
 	{ CGROUP_ROOT "/cpu", "cpu", limit_cpu },
 };
 
@@ -153,9 +155,44 @@ static bool is_frozen(const struct cgroup *cg)
 
 static uint64_t oom_kills(const struct cgroup *cg)
 {
-	int dir = dir_of(cg, CGROUP_ROOT "/memory");
+	int dir = dir_of(cg, MEMORY);
 
 	return dir < 0 ? 0 : cgroup_read_key(dir, "memory.oom_control", "oom_kill");
+}
+
+/*
+ * Groups are not in cgroup2: whoever enters a folder there, itself or by its pid, may wait for 10 ms
+ * and more, and that of a hierarchy of the first version costs a new process nothing (cgroup.h).
+ * What cgroup2 would do for a group alone, kill and tell that it is empty, group.c can do as well.
+ * Input and output are not counted: blkio of the first version knows nothing of what the page cache
+ * writes later, and nothing at all where no limit is set.
+ */
+static int make_group_dirs(struct cgroup *cg)
+{
+	static const char *const wanted[] = { MEMORY, CPUACCT };
+	int n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+		int at, r = 0;
+
+		if (!is_mounted(wanted[i], CGROUP_SUPER_MAGIC))
+			continue;
+		at = cgroup_find_dir(cg, wanted[i]);
+		if (at < 0) {
+			at = cg->n_dirs;
+			r = cgroup_add_dir(cg, wanted[i]);
+		}
+		if (r < 0)
+			return r;
+		cg->group_dirs[n++] = at;
+	}
+	/* Some hierarchy must tell who is there, if need be that of the freezer. */
+	for (int i = 0; i < cg->n_dirs && n == 0; i++) {
+		if (cg->dirs[i].fd != cg->v2)
+			cg->group_dirs[n++] = i;
+	}
+	cg->n_group_dirs = n;
+	return n ? 0 : -EOPNOTSUPP;
 }
 
 const struct cgroup_ops cgroup_v1 = {
@@ -165,4 +202,5 @@ const struct cgroup_ops cgroup_v1 = {
 	.set_frozen = set_frozen,
 	.is_frozen = is_frozen,
 	.oom_kills = oom_kills,
+	.make_group_dirs = make_group_dirs,
 };

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -22,7 +23,7 @@ enum {
 	MAKE_TRIES = 16,
 };
 
-static const char *const controllers[] = { "memory", "pids", "cpu" };
+static const char *const controllers[] = { "memory", "pids", "cpu", "io" };
 
 static bool is_wanted(const struct box_settings *set, const char *controller)
 {
@@ -126,6 +127,22 @@ static int limit_rest(int dir, const struct box_settings *set, struct failure *w
 	return r;
 }
 
+/*
+ * Below the box only memory and input and output are counted; processor time is in any case. Then
+ * the box's own folder may hold no process, so init gets one.
+ */
+static int make_init_dir(struct cgroup *cg)
+{
+	static const char *const counted[] = { "+memory", "+io" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(counted); i++)
+		write_control_at(cg->v2, "cgroup.subtree_control", counted[i]);
+	if (mkdirat(cg->v2, CGROUP_INIT, 0755) < 0)
+		return -errno;
+	cg->init_dir = openat(cg->v2, CGROUP_INIT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return cg->init_dir < 0 ? -errno : 0;
+}
+
 /* False if the folder above was made anew, without controllers, after we had switched them on. */
 static bool has_wanted(int dir, const struct box_settings *set)
 {
@@ -160,7 +177,16 @@ static int make_cradle(struct cgroup *cg, const struct box_settings *set, struct
 		return r;
 	cg->v2 = cg->dirs[0].fd;
 	r = limit_memory(cg->v2, set, why);
-	return r < 0 ? r : limit_rest(cg->v2, set, why);
+	if (r == 0)
+		r = limit_rest(cg->v2, set, why);
+	return r < 0 ? r : make_init_dir(cg);
+}
+
+static int make_group_dirs(struct cgroup *cg)
+{
+	cg->group_dirs[0] = 0;
+	cg->n_group_dirs = 1;
+	return 0;
 }
 
 static int set_frozen(const struct cgroup *cg, bool frozen)
@@ -175,7 +201,7 @@ static bool is_frozen(const struct cgroup *cg)
 
 static uint64_t oom_kills(const struct cgroup *cg)
 {
-	return cgroup_read_key(cg->v2, "memory.events", "oom_kill");
+	return cgroup_read_key(cg->init_dir, "memory.events", "oom_kill");
 }
 
 const struct cgroup_ops cgroup_v2 = {
@@ -184,4 +210,5 @@ const struct cgroup_ops cgroup_v2 = {
 	.set_frozen = set_frozen,
 	.is_frozen = is_frozen,
 	.oom_kills = oom_kills,
+	.make_group_dirs = make_group_dirs,
 };

@@ -20,6 +20,7 @@
 #include "base/fd.h"
 #include "base/kv.h"
 #include "base/log.h"
+#include "keeper/group.h"
 #include "keeper/session.h"
 #include "runtime.h"
 
@@ -194,6 +195,7 @@ static int keeper_start(struct keeper *k, const struct msg *start, struct failur
 		close(dir);
 		return fail(why, r, "start the box");
 	}
+	groups_serve(k->box.groups, &k->loop);
 	k->started_us = realtime_us();
 	r = start_service(k, why);
 	if (r < 0)

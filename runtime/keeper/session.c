@@ -117,6 +117,7 @@ void session_free(struct session *s)
 	text_free(&s->setup);
 	text_free(&s->functions);
 	shell_close(&s->shell);
+	group_free(s->group);
 	control_close(&s->control);
 	session_env_free(&s->env);
 	session_env_free(&s->set);

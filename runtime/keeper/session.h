@@ -2,7 +2,7 @@
 /*
  * A session: a persistent shell that runs commands one after the other, in the order in which they
  * were submitted. session.c holds the queue and a command's life, session_shell.c the shell's,
- * session_state.c environment and working directory, session_signal.c signals.
+ * session_state.c environment and working directory, session_signal.c signals, session_group.c which processes are a command's.
  */
 #ifndef KEEPER_SESSION_H
 #define KEEPER_SESSION_H
@@ -13,6 +13,7 @@
 
 #include "base/text.h"
 #include "keeper/control.h"
+#include "keeper/group.h"
 #include "keeper/keeper.h"
 #include "keeper/loop.h"
 #include "keeper/run.h"
@@ -53,6 +54,9 @@ struct session {
 	struct control control;
 	struct shell shell;
 	struct command command;
+	struct group *group;   /* the shell and what the present command started; or NULL */
+	struct run *unsettled; /* has ended, and may have left processes in group */
+	struct usage used;     /* group's, before the present command */
 	struct run *queue, **queue_tail;
 	struct run *held; /* has ended, and is said when the environment is known */
 	struct loop_timer watch_timer, sync_timer, hold_timer;
@@ -126,6 +130,10 @@ bool session_take_left(struct session *s);
 bool session_note_cwd(struct session *s);
 /* Forgets changes: a new shell starts with them. */
 void session_drop_changes(struct session *s);
+
+/* --- session_group.c */
+/* A group for a new shell; what is left of the old one's is its run's. NULL: there are none here. */
+struct group *session_new_group(struct session *s);
 
 /* --- session_signal.c */
 /* MSG_SIGNAL for a live run of this session. 0 or -errno. */

@@ -49,7 +49,7 @@ int session_start_shell(struct session *s)
 	s->broken = false;
 	r = control_renew(&s->control, session_status_ready);
 	if (r == 0)
-		r = shell_start(&s->shell, &k->box, &k->loop, s->dir, s->cwd,
+		r = shell_start(&s->shell, &k->box, &k->loop, session_new_group(s), s->dir, s->cwd,
 				start_env(s, &fallback), &s->setup);
 	session_env_free(&fallback);
 	if (r == 0 && s->shell.kind == DRIVER_BASH && s->functions.len && !s->failed_starts)

@@ -161,8 +161,8 @@ static const char **list_strings(const char *strings, size_t n)
 	return list;
 }
 
-static int spawn(struct shell *shell, struct box *box, const char *path, const char *cwd,
-		 const char *const *envp, const int fds[3])
+static int spawn(struct shell *shell, struct box *box, struct group *group, const char *path,
+		 const char *cwd, const char *const *envp, const int fds[3])
 {
 	bool bash = shell->kind == DRIVER_BASH;
 	const char *const bash_argv[] = { path,		  "--norc", "--noprofile", "-c",
@@ -176,7 +176,15 @@ static int spawn(struct shell *shell, struct box *box, const char *path, const c
 		.fds = { fds[0], fds[1], fds[2] },
 	};
 
-	return spawned_start(shell->spawns, &shell->spawned, box, &request);
+	int r = group ? group_doors(group, request.doors) : 0;
+
+	if (r < 0)
+		return r;
+	request.n_doors = r;
+	r = spawned_start(shell->spawns, &shell->spawned, box, &request);
+	if (group)
+		group_close_doors(group);
+	return r;
 }
 
 static bool is_directory(const struct box *box, const char *path)
@@ -187,8 +195,9 @@ static bool is_directory(const struct box *box, const char *path)
 	return fd >= 0;
 }
 
-int shell_start(struct shell *shell, struct box *box, struct loop *loop, const char *dir,
-		const char *cwd, const struct session_env *env, struct text *script)
+int shell_start(struct shell *shell, struct box *box, struct loop *loop, struct group *group,
+		const char *dir, const char *cwd, const struct session_env *env,
+		struct text *script)
 {
 	_cleanup_text_ struct text strings = { 0 };
 	_cleanup_free_ const char **envp = NULL;
@@ -218,7 +227,7 @@ int shell_start(struct shell *shell, struct box *box, struct loop *loop, const c
 	err = base_open(&shell->base[STREAM_ERR], loop);
 	r = MIN(out, err);
 	if (r >= 0)
-		r = spawn(shell, box, path, is_directory(box, cwd) ? cwd : "/", envp,
+		r = spawn(shell, box, group, path, is_directory(box, cwd) ? cwd : "/", envp,
 			  (int[]){ null, out, err });
 	if (r < 0)
 		shell_close(shell);

@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "keeper/box.h"
 #include "keeper/driver.h"
+#include "keeper/group.h"
 #include "keeper/loop.h"
 #include "keeper/session_env.h"
 #include "keeper/spawned.h"
@@ -51,10 +52,11 @@ const char *shell_find(const struct box *box, enum driver_kind *kind);
 /*
  * Asks init for a shell in dir (of the control folder, as the box sees it), working directory cwd
  * (the box's / where that does not exist). What of env cannot be given at the start is added to
- * script. 0 or -errno.
+ * script. It is born into group, if there is one. 0 or -errno.
  */
-int shell_start(struct shell *shell, struct box *box, struct loop *loop, const char *dir,
-		const char *cwd, const struct session_env *env, struct text *script);
+int shell_start(struct shell *shell, struct box *box, struct loop *loop, struct group *group,
+		const char *dir, const char *cwd, const struct session_env *env,
+		struct text *script);
 /* It runs: pidfd is taken. */
 void shell_note_started(struct shell *shell, const struct init_event *event);
 /* Forgets it, closes what is ours. */

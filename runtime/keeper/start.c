@@ -25,9 +25,11 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "caps.h"
 #include "cgroup.h"
 #include "devices.h"
+#include "group.h"
 #include "idmap.h"
 #include "init_client.h"
 #include "mounts.h"
@@ -163,7 +165,7 @@ static int make_child(struct start *s)
 
 	if (s->box->cgroup->v2 >= 0) {
 		args.flags |= CLONE_INTO_CGROUP;
-		args.cgroup = (uint64_t)s->box->cgroup->v2;
+		args.cgroup = (uint64_t)cgroup_cradle(s->box->cgroup);
 	}
 	pid = syscall(SYS_clone3, &args, sizeof(args));
 	if (pid < 0)
@@ -279,6 +281,16 @@ static int open_cgroup(struct start *s)
 	return r < 0 ? r : reset_oom_score(s);
 }
 
+/* The child is at its own work meanwhile. A box without groups is one all the same. */
+static int make_groups(struct start *s)
+{
+	int r = groups_new(s->box, &s->box->groups);
+
+	if (r < 0)
+		log_warn("the box's runs cannot have cgroups of their own: %s", strerror(-r));
+	return 0;
+}
+
 /* What the child said instead of READY. */
 static int take_failure(struct start *s, const struct init_packet *packet)
 {
@@ -353,6 +365,7 @@ static const struct stage stages[] = {
 	{ "make the control folder", make_control },
 	{ "hand the folders over", hand_over_trees },
 	{ "set the limits", open_cgroup },
+	{ "make the first group", make_groups },
 	{ "wait for init", wait_for_init },
 	{ "look into the box", look_into_box },
 	{ "give up privileges", give_up_privileges },
@@ -401,6 +414,7 @@ static void undo(struct start *s)
 		while (waitid(P_PID, (id_t)s->pid, &info, WEXITED) < 0 && errno == EINTR)
 			;
 	}
+	groups_close(take_ptr(s->box->groups));
 	cgroup_remove(take_ptr(s->box->cgroup), REMOVE_PATIENCE_MS);
 	cgroup_leave_keepers(s->set->cgroup);
 	close_fd(&s->box->workspace);
