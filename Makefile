@@ -73,7 +73,7 @@ INIT_LINK := -static-pie -Wl,-z,relro,-z,now $(LDFLAGS)
 
 # --- sources -------------------------------------------------------------------------------
 
-BASE_SRC := $(sort $(wildcard runtime/base/*.c)) runtime/protocol.c
+BASE_SRC := $(sort $(wildcard runtime/base/*.c)) runtime/protocol.c runtime/log_index.c
 KEEPER_SRC := $(sort $(wildcard runtime/keeper/*.c))
 INIT_SRC := $(sort $(wildcard runtime/init/*.c))
 IMAGE_SRC := $(sort $(wildcard runtime/image/*.c))

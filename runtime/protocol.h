@@ -53,7 +53,7 @@ enum msg_type {
 	MSG_KILL,      /* end every process, keep the box running with fresh shells */
 	MSG_FREEZE,
 	MSG_THAW,
-	MSG_DESTROY, /* end everything at once; the keeper exits after the reply */
+	MSG_DESTROY,	   /* end everything at once; the keeper exits after the reply */
 	MSG_SESSION_OPEN,  /* a session from now on; fields session= user= (NAME of the box's
 			      /etc/passwd, or UID, absent: root) cwd= env.NAME=VALUE. -EEXIST */
 	MSG_SESSION_CLOSE, /* fields session=: it goes, with everything it started; its runs end as
@@ -66,11 +66,13 @@ enum msg_type {
 	MSG_USAGE,	   /* run: what a live one has used so far: MSG_RUN_USAGE. -ESRCH */
 	MSG_INPUT,	   /* run of its own: MSG_INPUT_FD. -EPIPE: its input has ended */
 	MSG_INPUT_END,	   /* run: end of file on its input, once all who write have closed */
-	MSG_TERMINAL,	   /* opens a terminal: MSG_TERMINAL_FD. v0 = rows, v1 = columns (0: 24, 80);
+	MSG_TERMINAL, /* opens a terminal: MSG_TERMINAL_FD. v0 = rows, v1 = columns (0: 24, 80);
 			      fields session=NAME: the session's own, which lives on when nobody is
 			      attached; without: a new one, hung up when its stream ends; user=
 			      cwd= env.NAME=VALUE as above, for its shell */
 	MSG_TERMINAL_SIZE, /* v0 = its number, v1 = rows, v2 = columns */
+	MSG_REFUSED,	   /* v0 = number of a run that the daemon has recorded as refused; fields
+			      session= script=BYTES newline= (does it end in one): for the log */
 
 	/* Keeper to daemon. */
 	MSG_WELCOME =

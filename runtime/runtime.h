@@ -36,6 +36,7 @@
  *   system/           upper, work, usr-upper, usr-work: the overlays' folders, made by the keeper
  *                     at start; removing it puts the system back to the image
  *   runs/N/           one folder a run: RUN_SCRIPT, RUN_OUT, RUN_ERR, RUN_ORDER, RUN_RECORD
+ *   logs/SESSION      index of a session's transcript (log_index.h)
  *   KEEPER_SOCKET, KEEPER_LOCK
  *
  * RUN_RECORD is a record (base/kv.h): session (empty: a run of its own), name, user, state, exit, pid

@@ -11,37 +11,73 @@ struct alias {
 	uint64_t id;
 	uint64_t lookups;
 	struct node node;
+	UT_hash_handle hh_view; /* by key, if it has a view */
+	struct view_key {
+		uint64_t node, view;
+	} key;
 };
 
 static pthread_mutex_t alias_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct alias *aliases;
+static struct alias *aliases, *views;
 static uint64_t last_alias;
 
-uint64_t alias_new(struct node node)
+/* alias_lock held. */
+static struct alias *add(struct node node)
 {
 	struct alias *a = calloc(1, sizeof(*a));
 
 	if (!a)
-		return 0;
-	pthread_mutex_lock(&alias_lock);
+		return NULL;
 	a->id = (uint64_t)NODE_ALIAS << 57 | ++last_alias;
 	a->lookups = 1;
 	a->node = node;
 	HASH_ADD(hh, aliases, id, sizeof(a->id), a);
-	pthread_mutex_unlock(&alias_lock);
-	return a->id;
+	return a;
 }
 
-struct node alias_resolve(uint64_t id)
+uint64_t alias_new(struct node node)
+{
+	struct alias *a;
+	uint64_t id;
+
+	pthread_mutex_lock(&alias_lock);
+	a = add(node);
+	id = a ? a->id : 0;
+	pthread_mutex_unlock(&alias_lock);
+	return id;
+}
+
+uint64_t alias_of_view(struct node node, uint64_t view)
+{
+	const struct view_key key = { node_id(node), view };
+	struct alias *a;
+	uint64_t id;
+
+	pthread_mutex_lock(&alias_lock);
+	HASH_FIND(hh_view, views, &key, sizeof(key), a);
+	if (a) {
+		a->lookups++;
+	} else if ((a = add(node))) {
+		a->key = key;
+		HASH_ADD(hh_view, views, key, sizeof(a->key), a);
+	}
+	id = a ? a->id : 0;
+	pthread_mutex_unlock(&alias_lock);
+	return id;
+}
+
+struct node alias_resolve(uint64_t id, uint64_t *view)
 {
 	struct node node = node_of_id(id);
 	struct alias *a;
 
+	*view = 0;
 	if (node.kind != NODE_ALIAS)
 		return node;
 	pthread_mutex_lock(&alias_lock);
 	HASH_FIND(hh, aliases, &id, sizeof(id), a);
 	node = a ? a->node : (struct node){ 0 };
+	*view = a ? a->key.view : 0;
 	pthread_mutex_unlock(&alias_lock);
 	return node;
 }
@@ -56,6 +92,8 @@ void alias_forget(uint64_t id, uint64_t lookups)
 	HASH_FIND(hh, aliases, &id, sizeof(id), a);
 	if (a && a->lookups <= lookups) {
 		HASH_DELETE(hh, aliases, a);
+		if (a->key.view)
+			HASH_DELETE(hh_view, views, a);
 		free(a);
 	} else if (a) {
 		a->lookups -= lookups;

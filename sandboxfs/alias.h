@@ -14,8 +14,13 @@
 
 /* The id of a new alias of node with one lookup, 0 when out of memory. */
 uint64_t alias_new(struct node node);
-/* The node behind an id; id may be of any node. kind 0: forgotten. */
-struct node alias_resolve(uint64_t id);
+/*
+ * The id of node as it is seen in this view, with one lookup more; 0 when out of memory. Files
+ * whose beginning may be taken away (log) have one: what is open keeps its offsets and its size.
+ */
+uint64_t alias_of_view(struct node node, uint64_t view);
+/* The node behind an id, and the view (0 if it has none); id may be of any node. kind 0: forgotten. */
+struct node alias_resolve(uint64_t id, uint64_t *view);
 void alias_forget(uint64_t id, uint64_t lookups);
 
 #endif

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "box.h"
 #include "daemon.h"
+#include "dirs.h"
 #include "events.h"
 #include "input.h"
 #include "keeper.h"
@@ -189,9 +190,12 @@ static void forget_last_run(struct box *box, uint64_t number)
 int box_run_remove(struct box *box, uint64_t number)
 {
 	struct run *run = box_live_run(box, number);
+	struct run_record rec;
 	int r;
 
 	box_load_runs(box);
+	if (store_run_read(box, number, &rec) == 0)
+		log_drop_run(box, rec.session, number);
 	if (run) {
 		for (size_t i = 0; i < ENDED_RUNS; i++) {
 			if (box->ended_runs[i] == run)
@@ -350,6 +354,7 @@ static void remove_cgroup(const struct box *box)
 void box_clean_at_start(struct box *box)
 {
 	remove_cgroup(box);
+	log_end_lost(box);
 }
 
 void box_clean_now(struct box *box)
@@ -358,6 +363,7 @@ void box_clean_now(struct box *box)
 
 	remove_cgroup(box);
 	pthread_mutex_lock(&box->lock);
+	log_end_lost(box);
 	box->cleaning = false;
 	if (box->after_stop_reset)
 		daemon_later(box, box_reset_now);

@@ -127,7 +127,7 @@ static const struct row box_rows[] = {
 	  .help = "its standard output; waits while more may come" },
 	{ "err", S_IFREG | 0400, .ops = &err_ops, .size = err_size, .help = "its standard error" },
 	{ "exit", S_IFREG | 0400, .ops = &exit_ops, .help = "its exit code; waits for its end" },
-	{ "log", S_IFREG | 0400, .ops = &log_ops, .size = log_size,
+	{ "log", S_IFREG | 0400, .ops = &log_ops, .size = log_size, .view = log_view,
 	  .help = "the transcript of all commands; never waits" },
 	{ "state", S_IFREG | 0400, ROW_SIZED, .show = box_state_show,
 	  .help = "new starting running frozen stopping stopped failed" },

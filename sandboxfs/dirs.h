@@ -37,7 +37,16 @@ void ps_totals(struct box *box, struct ps_totals *totals);
 /* transcript.c: `log` of the session and of a run. */
 extern const struct row_ops log_ops, run_log_ops;
 uint64_t log_size(struct ctx *ctx);
+uint64_t log_view(struct ctx *ctx);
 uint64_t run_log_size(struct ctx *ctx);
+
+/* Before the record of a run is removed: its bytes leave the log. box->lock held. */
+void log_drop_run(struct box *box, const char *session, uint64_t number);
+/* A run that was recorded as refused (store_run_refused()). box->lock held. */
+void log_add_refused(struct box *box, const char *session, uint64_t number, const char *script,
+		     size_t len);
+/* The keeper has died: what ran is lost. box->lock held, or before there are threads. */
+void log_end_lost(struct box *box);
 
 /* ctl.c */
 extern const struct row_ops ctl_ops, session_ctl_ops;

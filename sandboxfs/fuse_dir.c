@@ -148,7 +148,7 @@ void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t 
 	if (r == 0 && (flags & ~(unsigned int)RENAME_NOREPLACE))
 		r = -EINVAL;
 	if (r == 0)
-		r = rename_box(&ctx, name, alias_resolve(newparent), newname);
+		r = rename_box(&ctx, name, node_of_id(newparent), newname);
 	finish(&ctx, r);
 }
 

@@ -22,11 +22,10 @@ int ctx_begin(struct ctx *ctx, fuse_req_t req, fuse_ino_t ino)
 {
 	const struct fuse_ctx *caller = fuse_req_ctx(req);
 
-	*ctx = (struct ctx){ .req = req,
-			     .node = alias_resolve(ino),
-			     .uid = caller->uid,
-			     .gid = caller->gid,
-			     .pid = caller->pid };
+	*ctx = (struct ctx){
+		.req = req, .uid = caller->uid, .gid = caller->gid, .pid = caller->pid
+	};
+	ctx->node = alias_resolve(ino, &ctx->view);
 	if (!ctx->node.kind || ctx->node.kind >= N_DIR_KINDS)
 		return -ESTALE;
 	if (!ctx->node.box)
@@ -74,18 +73,19 @@ int entry_fill(struct ctx *ctx, const struct child *child, struct fuse_entry_par
 	if (child->node.box && !of_child.box)
 		return -ENOENT;
 	*entry = (struct fuse_entry_param){ .ino = node_id(child->node) };
+	row = tree_row(child->node);
+	of_child.view = row && row->view ? row->view(&of_child) : 0;
 	r = tree_attr(&of_child, &entry->attr);
 	ctx_end(&of_child);
 	if (r < 0)
 		return r == -ESTALE ? -ENOENT : r;
-	row = tree_row(child->node);
+	if (of_child.view)
+		entry->ino = alias_of_view(child->node, of_child.view);
 	if (row && (row->flags & ROW_FRESH)) {
 		entry->ino = alias_new(child->node);
 		entry->attr.st_ino = tree_ino(entry->ino);
-		if (!entry->ino)
-			return -ENOMEM;
 	}
-	return 0;
+	return entry->ino ? 0 : -ENOMEM;
 }
 
 void entry_reply(struct ctx *ctx, const struct child *child)
@@ -140,7 +140,9 @@ static int attr_of(struct ctx *ctx, fuse_ino_t ino, struct stat *st)
 {
 	int r = tree_attr(ctx, st);
 
-	st->st_ino = tree_ino(ino);
+	/* All views of a file are one file. */
+	if (!ctx->view)
+		st->st_ino = tree_ino(ino);
 	return r;
 }
 

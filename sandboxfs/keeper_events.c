@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/kv.h"
 #include "base/log.h"
+#include "dirs.h"
 #include "events.h"
 #include "input.h"
 #include "keeper.h"
@@ -71,6 +72,7 @@ static void refuse_run(struct keeper *k, struct run *run, int error, const char 
 	run->ended = run->closed = true;
 	run->end_size[STREAM_OUT] = run->end_size[STREAM_ERR] = 0;
 	store_run_refused(box, run, run->script ? run->script : "", run->script_len);
+	log_add_refused(box, run->session, run->number, run->script, run->script_len);
 	why_add(&box->why, box->uid, "run %llu was not started: %s (%s)",
 		(unsigned long long)run->number, strerror(error), why);
 	event_add(box, "run_failed", "{s:I,s:s}", "run", (json_int_t)run->number, "why", why);

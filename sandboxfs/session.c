@@ -174,6 +174,7 @@ void session_remove(struct box *box, struct session *s)
 		keeper_request(box, MSG_SESSION_CLOSE, 0, 0, &fields);
 	}
 	event_add(box, "session_removed", "{s:s}", "session", s->name);
+	store_session_log_remove(box, s->key);
 	session_free(s);
 	store_sessions_save(box);
 }

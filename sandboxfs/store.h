@@ -54,6 +54,7 @@ bool store_keeper_lives(const struct box *box);
 struct named;
 int store_sessions_save(const struct box *box);
 void store_sessions_load(struct box *box);
+void store_session_log_remove(const struct box *box, const char *key);
 int store_name_save(const struct box *box, const struct named *named);
 void store_name_remove(const struct box *box, uint32_t id);
 void store_names_load(struct box *box);

@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/kv.h"
 #include "base/log.h"
+#include "log_index.h"
 #include "named.h"
 #include "session.h"
 #include "store.h"
@@ -50,6 +51,14 @@ int store_sessions_save(const struct box *box)
 		return -ENOMEM;
 	dir = store_box_dir(box);
 	return dir < 0 ? dir : write_file_at(dir, BOX_SESSIONS, t.data, t.len, 0);
+}
+
+void store_session_log_remove(const struct box *box, const char *key)
+{
+	_cleanup_close_ int dir = store_box_dir(box);
+
+	if (dir >= 0)
+		log_index_remove(dir, key);
 }
 
 struct sessions_reader {

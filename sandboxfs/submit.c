@@ -19,6 +19,7 @@
 #include "box.h"
 #include "caller.h"
 #include "daemon.h"
+#include "dirs.h"
 #include "fuse_ops.h"
 #include "keeper.h"
 #include "named.h"
@@ -130,6 +131,7 @@ static void record_refused(struct handle *h, struct run *run, int error)
 	run->state = RUN_FAILED;
 	run->answered = run->ended = run->closed = true;
 	store_run_refused(h->box, run, h->text.data, h->text.len);
+	log_add_refused(h->box, run->session, run->number, h->text.data, h->text.len);
 	why_add(&h->box->why, h->box->uid, "run %llu was not started: %s",
 		(unsigned long long)run->number, strerror(error));
 	box_run_forget(h->box, run);

@@ -28,6 +28,7 @@ struct run;
 struct ctx {
 	fuse_req_t req;
 	struct node node;
+	uint64_t view; /* of the node (alias.h), 0 none */
 	struct box *box;
 	uid_t uid;
 	gid_t gid;
@@ -106,6 +107,7 @@ struct row {
 	int dir;    /* enum dir_kind of a subdirectory */
 	int volume; /* 1 + enum files_kind of a volume's root */
 	uint64_t (*size)(struct ctx *ctx);
+	uint64_t (*view)(struct ctx *ctx); /* that a lookup now gets (alias.h); 0: the plain node */
 	const char *help;
 };
 

@@ -244,6 +244,8 @@ static void evict_plan(struct folders *folders)
 	folders->evict = take_ptr(numbers);
 	folders->n_evict = n_evict;
 	folders->n_ended = n - n_evict;
+	if (folders->before_removal)
+		folders->before_removal(folders, folders->evict, n_evict);
 }
 
 static void evict_task_run(struct loop_task *task)

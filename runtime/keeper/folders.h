@@ -35,6 +35,8 @@ struct folders {
 	bool scanned, idle;
 	/* Is that run live? Then its folder stays. */
 	bool (*is_live)(struct folders *folders, uint64_t number);
+	/* Those, in descending order, are going to be removed, unless one turns out to live. */
+	void (*before_removal)(struct folders *folders, const uint64_t *numbers, size_t n);
 };
 
 void run_folder_init(struct run_folder *folder);

@@ -86,6 +86,17 @@ static int handle_watch(struct keeper *k, struct request *q)
 		   : runs_watch_ended(&k->runs, q->m->run, q->m->v[0]);
 }
 
+static int handle_refused(struct keeper *k, struct request *q)
+{
+	const char *session = field_get(q->payload, q->m->len, "session");
+	const char *newline = field_get(q->payload, q->m->len, "newline");
+
+	run_log_refused(&k->runs, session, (uint64_t)q->m->v[0],
+			field_get_u64(q->payload, q->m->len, "script", 0),
+			newline && !strcmp(newline, "yes"));
+	return 0;
+}
+
 static int handle_setenv(struct keeper *k, struct request *q)
 {
 	const char *f = NULL, *unset = field_get(q->payload, q->m->len, "unset");
@@ -172,6 +183,7 @@ static const struct handler {
 	{ MSG_CHDIR, true, handle_chdir },    { MSG_STOP, false, handle_stop },
 	{ MSG_KILL, false, handle_kill },     { MSG_FREEZE, false, handle_freeze },
 	{ MSG_THAW, false, handle_thaw },     { MSG_DESTROY, false, handle_destroy },
+	{ MSG_REFUSED, false, handle_refused },
 };
 
 static int find_session(struct keeper *k, struct request *q)

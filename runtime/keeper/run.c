@@ -27,14 +27,20 @@ static bool folder_is_live(struct folders *folders, uint64_t number)
 	return runs_find(container_of(folders, struct runs, folders), number) != NULL;
 }
 
+static void folders_to_go(struct folders *folders, const uint64_t *numbers, size_t n)
+{
+	run_logs_drop(container_of(folders, struct runs, folders), numbers, n);
+}
+
 int runs_open(struct runs *runs, struct loop *loop, struct daemon *daemon, int dir, uint64_t keep,
 	      const char *token)
 {
-	*runs = (struct runs){ .loop = loop, .daemon = daemon, .token = token };
+	*runs = (struct runs){ .loop = loop, .daemon = daemon, .box_dir = dir, .token = token };
 	runs->folders.dir = -1;
 	int r = folders_open(&runs->folders, loop, dir, keep);
 
 	runs->folders.is_live = folder_is_live;
+	runs->folders.before_removal = folders_to_go;
 	return r;
 }
 
@@ -116,6 +122,7 @@ static void run_write_record(struct run *run)
 static void run_free(struct run *run)
 {
 	loop_task_cancel(run->runs->loop, &run->record_task);
+	run_log_forget(run);
 	live_remove(run);
 	for (int i = 0; i < N_STREAMS; i++) {
 		fifo_free(run->streams[i]);
@@ -162,6 +169,7 @@ void runs_close(struct runs *runs)
 {
 	runs_write_records(runs);
 	runs_each(runs, free_any, NULL);
+	run_logs_close(runs);
 	folders_close(&runs->folders);
 }
 
@@ -181,6 +189,8 @@ int run_new(struct runs *runs, uint64_t number, const char *session, const char 
 	run->session = session;
 	run->state = RUN_QUEUED;
 	run->last_stream = -1;
+	run->script_len = len;
+	run->script_ends_line = len && script[len - 1] == '\n';
 	run->record_task.run = record_task_run;
 	run_folder_init(&run->folder);
 	r = folders_make(&runs->folders, number, script, len, &run->folder);
@@ -298,12 +308,13 @@ int runs_watch_ended(struct runs *runs, uint64_t number, enum stream which)
 	return 0;
 }
 
-/* Before the first byte of a stream that takes over: writes how much the other one had. */
+/* Before the first byte of a stream, or a run, that takes over: writes how much the other one had. */
 static void run_take_turn(struct run *run, enum stream which)
 {
 	int last = run->last_stream;
 	uint64_t word;
 
+	run_log_take_turn(run);
 	if (last == (int)which)
 		return;
 	run->last_stream = which;
@@ -324,8 +335,9 @@ static void stream_before(struct fifo *fifo)
 	enum stream which = run->streams[STREAM_ERR] == fifo;
 	int waiting = 0;
 
-	if (run->last_stream != (int)which && ioctl(fifo->source.fd, FIONREAD, &waiting) == 0 &&
-	    waiting > 0)
+	if (run->last_stream == (int)which && run_log_is_turn(run))
+		return;
+	if (ioctl(fifo->source.fd, FIONREAD, &waiting) == 0 && waiting > 0)
 		run_take_turn(run, which);
 }
 
@@ -378,6 +390,7 @@ void run_begin(struct run *run, struct fifo *const streams[N_STREAMS])
 	run->state = RUN_RUNNING;
 	run->started_us = realtime_us();
 	run->record_is_old = true;
+	run_log_begin(run);
 }
 
 void run_note_pid(struct run *run, pid_t box_pid)
@@ -413,6 +426,7 @@ void run_say_end(struct run *run)
 {
 	run->state = run->end_state;
 	run->record_is_old = true;
+	run_log_end(run);
 	for (int i = 0; i < N_STREAMS; i++) {
 		/* What came since belongs to whoever is left. */
 		if (run->streams[i] && run->streams[i]->idle)

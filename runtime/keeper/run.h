@@ -16,6 +16,7 @@
 #include "keeper/folders.h"
 #include "keeper/loop.h"
 #include "keeper/fifo.h"
+#include "keeper/run_log.h"
 #include "protocol.h"
 
 /* Offsets that a daemon waits for on one stream, in no order. */
@@ -37,6 +38,11 @@ struct run {
 	pid_t box_pid;
 	int64_t started_us, ended_us;
 	uint64_t end_size[N_STREAMS];
+	uint64_t script_len;
+	bool script_ends_line;
+	struct run_log *log; /* of its session; NULL: none, or not yet */
+	uint64_t logged;     /* how much of its output stands there, when others wrote since */
+	bool headed;	     /* its head stands there */
 	struct run_folder folder;
 	struct fifo *streams[N_STREAMS];
 	struct watch watch[N_STREAMS];
@@ -56,6 +62,8 @@ struct runs {
 	struct loop *loop;
 	struct daemon *daemon;
 	struct folders folders;
+	struct run_log *logs;
+	int box_dir;	   /* borrowed */
 	const char *token; /* of this start, borrowed */
 	struct run *live[RUN_HASH];
 };
