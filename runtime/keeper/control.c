@@ -25,46 +25,68 @@ enum {
 };
 
 static const char *const stream_names[N_STREAMS] = { "out", "err" };
+static const char *const file_names[] = { "go",	 "st",	 "cmd", "in", "out",
+					  "err", "prev", "env", "cwd" };
 
-void control_init(struct control *control, struct loop *loop)
+void control_init(struct control *control, struct loop *loop, int root, const char *name, uid_t uid,
+		  gid_t gid)
 {
-	*control = (struct control){ .loop = loop, .dir = -1, .go = -1, .script = -1 };
-	control->env = control->cwd = control->status.fd = -1;
+	*control = (struct control){
+		.loop = loop,
+		.root = root,
+		.uid = uid,
+		.gid = gid,
+		.dir = -1,
+		.go = -1,
+		.script = -1,
+		.env = -1,
+		.cwd = -1,
+		.status = { .fd = -1 },
+	};
+	snprintf(control->name, sizeof(control->name), "%s", name);
 }
 
-/* A regular file that the box may read and, if owned, write. A descriptor or -errno. */
-static int make_file(struct control *control, const char *name, const char *text, bool owned)
+/* A regular file of the shell's group, and with mode 0600 also its user's. A descriptor or -errno. */
+static int make_file(struct control *control, const char *name, const char *text, mode_t mode)
 {
 	_cleanup_close_ int fd = openat(control->dir, name,
-					O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+					O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
 
 	if (fd < 0)
 		return -errno;
-	if (owned && fchown(fd, control->owner, control->owner) < 0)
+	if (fchown(fd, mode == 0600 ? control->uid : 0, control->gid) < 0)
 		return -errno;
 	if (*text && write_full(fd, text, strlen(text)) < 0)
 		return -ENOSPC;
 	return take_fd(&fd);
 }
 
-int control_open(struct control *control, int root, const char *name, uid_t owner)
+static int make_all(struct control *control)
 {
 	_cleanup_close_ int in = -1, prev = -1;
 
-	control->owner = owner;
-	if (mkdirat(root, name, 0755) < 0)
-		return -errno;
-	control->dir = openat(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	control->dir = openat(control->root, control->name,
+			      O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (control->dir < 0)
 		return -errno;
-	in = make_file(control, "in", "", false);
-	prev = make_file(control, "prev", driver_prev_text, false);
-	control->script = make_file(control, "cmd", "", false);
-	control->env = make_file(control, "env", "", true);
-	control->cwd = make_file(control, "cwd", "", true);
-	if (in < 0 || prev < 0 || control->script < 0 || control->env < 0 || control->cwd < 0)
-		return -ENOSPC;
-	return 0;
+	in = make_file(control, "in", "", 0640);
+	prev = make_file(control, "prev", driver_prev_text, 0640);
+	control->script = make_file(control, "cmd", "", 0640);
+	control->env = make_file(control, "env", "", 0600);
+	control->cwd = make_file(control, "cwd", "", 0600);
+	return MIN(MIN(in, prev), MIN(control->script, MIN(control->env, control->cwd)));
+}
+
+int control_open(struct control *control)
+{
+	int r;
+
+	if (mkdirat(control->root, control->name, 0755) < 0)
+		return -errno;
+	r = make_all(control);
+	if (r < 0)
+		control_remove(control);
+	return MIN(r, 0);
 }
 
 static void drop_next(struct control *control)
@@ -91,6 +113,15 @@ void control_close(struct control *control)
 	close_fd(&control->dir);
 }
 
+void control_remove(struct control *control)
+{
+	/* Nothing is there but what we have made. */
+	for (size_t i = 0; control->dir >= 0 && i < ARRAY_SIZE(file_names); i++)
+		unlinkat(control->dir, file_names[i], 0);
+	control_close(control);
+	unlinkat(control->root, control->name, AT_REMOVEDIR);
+}
+
 /* A new FIFO under that name. A descriptor or -errno. */
 static int make_fifo(struct control *control, const char *name, mode_t mode, int flags)
 {
@@ -111,7 +142,7 @@ static int make_pair_fifo(struct control *control, const char *name)
 
 	if (fd < 0)
 		return fd;
-	if (fchown(fd, control->owner, control->owner) < 0)
+	if (fchown(fd, control->uid, control->gid) < 0)
 		return -errno;
 	fcntl(fd, F_SETPIPE_SZ, FIFO_PAGE);
 	return take_fd(&fd);

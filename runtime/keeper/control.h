@@ -11,7 +11,8 @@
  *   env, cwd  what a shell that ends leaves behind
  *
  * The folder and what is in it belong to the host's root; the box can write to the FIFOs, env and
- * cwd, but can neither remove nor replace a name. What is read here is hostile all the same.
+ * cwd, but can neither remove nor replace a name. Scripts and environments hold secrets: other users
+ * of the box cannot read them. What is read here is hostile all the same.
  */
 #ifndef KEEPER_CONTROL_H
 #define KEEPER_CONTROL_H
@@ -26,8 +27,11 @@
 
 struct control {
 	struct loop *loop;
-	uid_t owner; /* of the shell, on the host */
-	int dir;
+	int root; /* the control tmpfs, borrowed */
+	char name[24];
+	uid_t uid; /* the shell's, on the host */
+	gid_t gid;
+	int dir;		   /* -1: the folder has not been made */
 	struct loop_source status; /* st */
 	int go, script, env, cwd;
 	size_t script_len;
@@ -38,10 +42,14 @@ struct control {
 	size_t garbage; /* bytes of st that were no status, since the latest command */
 };
 
-void control_init(struct control *control, struct loop *loop);
-/* Makes the folder name below root (the control tmpfs). 0 or -errno. */
-int control_open(struct control *control, int root, const char *name, uid_t owner);
+/* Of the folder name below root (the control tmpfs), for a shell of those host ids. */
+void control_init(struct control *control, struct loop *loop, int root, const char *name, uid_t uid,
+		  gid_t gid);
+/* Makes the folder. 0 or -errno. */
+int control_open(struct control *control);
 void control_close(struct control *control);
+/* The same, and the folder goes. Not once the control tmpfs has been closed. */
+void control_remove(struct control *control);
 /* The shell is gone: nothing is read from its FIFOs any more. */
 void control_retire(struct control *control);
 /* New go and st, empty env and cwd, for a new shell. ready is called when st has something. */

@@ -65,6 +65,12 @@ static void forget_box(struct keeper *k)
 	k->loop.stop = true;
 }
 
+static void answer_ends(struct keeper *k)
+{
+	for (struct session *s = k->sessions; s; s = s->next)
+		session_answer_end(s);
+}
+
 /* No process but init is left, or patience is. */
 static void ending_finish(struct keeper *k)
 {
@@ -72,6 +78,7 @@ static void ending_finish(struct keeper *k)
 	end_all_runs(k, RUN_SIGNALLED);
 	forget_box(k);
 	keeper_set_state(k, BOX_STOPPED, NULL);
+	answer_ends(k);
 	daemon_reply(&k->daemon, k->kill_tag, 0, NULL);
 	daemon_reply(&k->daemon, k->stop_tag, 0, NULL);
 	daemon_reply(&k->daemon, k->destroy_tag, 0, NULL);
@@ -96,6 +103,7 @@ void ending_box_lost(struct keeper *k, const char *why)
 	keeper_set_state(k, BOX_FAILED,
 			 oom ? "the box ran out of memory, and its init was killed" : why);
 	daemon_reply(&k->daemon, k->kill_tag, -EIO, why);
+	answer_ends(k);
 }
 
 /* MSG_KILL: are all gone, and have the sessions seen their shells go? */
@@ -115,7 +123,7 @@ static void kill_step(struct keeper *k)
 	k->kill_tag = 0;
 	daemon_reply(&k->daemon, tag, left, "some process did not end");
 	for (struct session *s = k->sessions; s; s = s->next) {
-		if (!s->shell.alive)
+		if (!s->shell.alive && !s->end && session_has_been_used(s))
 			session_start_shell(s);
 		session_pump(s);
 	}

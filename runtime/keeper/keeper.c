@@ -152,21 +152,20 @@ static int watch_box(struct keeper *k)
 /* Everything that stands on a box that runs. */
 static int start_service(struct keeper *k, struct failure *why)
 {
-	struct session *s;
 	int r = watch_box(k);
 
 	umask(0); /* modes are given where things are made */
 	if (r < 0)
 		return fail(why, r, "watch the box");
-	r = session_new(k, DEFAULT_SESSION, k->set.fields, k->set.fields_len, k->set.cwd, &s);
+	r = session_open_default(k, k->set.fields, k->set.fields_len, k->set.cwd);
 	if (r < 0)
-		return fail(why, r, "make the session's control folder");
+		return fail(why, r, "make the default session");
 	r = runs_open(&k->runs, &k->loop, &k->daemon, k->box_dir, k->set.keep_runs, k->set.token);
 	if (r < 0)
 		return fail(why, r, "open the folder of runs");
 	k->runs_open = true;
 	/* It comes up while the daemon is told; a box without a shell is one all the same. */
-	session_start_shell(s);
+	session_start_shell(k->sessions);
 	r = daemon_listen(&k->daemon, k->box_dir);
 	return r < 0 ? fail(why, r, "listen on " KEEPER_SOCKET) : 0;
 }

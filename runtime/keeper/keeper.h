@@ -39,6 +39,7 @@ struct keeper {
 	struct runs runs;
 	bool runs_open;
 	struct session *sessions;
+	uint64_t n_controls; /* control folders so far: their numbers are not used again */
 	struct spawns spawns;
 	struct loop_source init_events, init_death, signals;
 

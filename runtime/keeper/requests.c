@@ -34,6 +34,10 @@ static void say_run(struct run *run, void *ctx)
 static int handle_hello(struct keeper *k, struct request *q)
 {
 	(void)q;
+	/* Who waited for these has gone, and the new daemon counts its own. */
+	k->stop_tag = k->destroy_tag = k->kill_tag = 0;
+	for (struct session *s = k->sessions; s; s = s->next)
+		s->end_tag = 0;
 	/* What has ended meanwhile is found on disk, by its record. */
 	runs_write_records(&k->runs);
 	keeper_say_welcome(k);
@@ -124,6 +128,27 @@ static int handle_chdir(struct keeper *k, struct request *q)
 	return path ? session_chdir(q->session, path, &q->why) : -EINVAL;
 }
 
+static int handle_session_open(struct keeper *k, struct request *q)
+{
+	return session_open(k, q->payload, q->m->len, &q->why);
+}
+
+static int handle_session_close(struct keeper *k, struct request *q)
+{
+	int r = session_close(q->session, q->m->tag, &q->why);
+
+	(void)k;
+	return r < 0 ? r : REPLIES_LATER;
+}
+
+static int handle_session_reset(struct keeper *k, struct request *q)
+{
+	int r = session_reset(q->session, q->payload, q->m->len, q->m->tag, &q->why);
+
+	(void)k;
+	return r < 0 ? r : REPLIES_LATER;
+}
+
 static int handle_stop(struct keeper *k, struct request *q)
 {
 	if (k->stop_tag)
@@ -177,12 +202,21 @@ static const struct handler {
 	bool fields; /* the payload begins with a field list that has session= */
 	int (*handle)(struct keeper *k, struct request *q);
 } handlers[] = {
-	{ MSG_HELLO, false, handle_hello },   { MSG_SUBMIT, true, handle_submit },
-	{ MSG_CANCEL, false, handle_cancel }, { MSG_SIGNAL, false, handle_signal },
-	{ MSG_WATCH, false, handle_watch },   { MSG_SETENV, true, handle_setenv },
-	{ MSG_CHDIR, true, handle_chdir },    { MSG_STOP, false, handle_stop },
-	{ MSG_KILL, false, handle_kill },     { MSG_FREEZE, false, handle_freeze },
-	{ MSG_THAW, false, handle_thaw },     { MSG_DESTROY, false, handle_destroy },
+	{ MSG_HELLO, false, handle_hello },
+	{ MSG_SUBMIT, true, handle_submit },
+	{ MSG_CANCEL, false, handle_cancel },
+	{ MSG_SIGNAL, false, handle_signal },
+	{ MSG_WATCH, false, handle_watch },
+	{ MSG_SETENV, true, handle_setenv },
+	{ MSG_CHDIR, true, handle_chdir },
+	{ MSG_STOP, false, handle_stop },
+	{ MSG_KILL, false, handle_kill },
+	{ MSG_FREEZE, false, handle_freeze },
+	{ MSG_THAW, false, handle_thaw },
+	{ MSG_DESTROY, false, handle_destroy },
+	{ MSG_SESSION_OPEN, false, handle_session_open },
+	{ MSG_SESSION_CLOSE, true, handle_session_close },
+	{ MSG_SESSION_RESET, true, handle_session_reset },
 	{ MSG_REFUSED, false, handle_refused },
 };
 

@@ -12,7 +12,6 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
-#include "base/kv.h"
 #include "keeper/processes.h"
 #include "runtime.h"
 
@@ -50,58 +49,22 @@ static void hold_timer_fire(struct loop_timer *timer)
 	session_release(container_of(timer, struct session, hold_timer));
 }
 
-/* Environment of MSG_START: its env.NAME fields. */
-static int env_from_fields(struct session_env *env, const char *fields, size_t len)
-{
-	const char *f = NULL;
-
-	while ((f = field_next(fields, len, f))) {
-		_cleanup_free_ char *name = NULL;
-		const char *eq = strchr(f, '=');
-
-		if (strncmp(f, "env.", 4) || !eq || eq == f + 4)
-			continue;
-		name = strndup(f + 4, eq - f - 4);
-		if (!name || session_env_set(env, name, eq + 1) < 0)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-int session_new(struct keeper *k, const char *name, const char *fields, size_t len, const char *cwd,
-		struct session **out)
+struct session *session_new(struct keeper *k)
 {
 	struct session *s = calloc(1, sizeof(*s));
-	char number[16];
-	int n = 0, r;
 
 	if (!s)
-		return -ENOMEM;
-	for (struct session *other = k->sessions; other; other = other->next)
-		n++;
-	snprintf(number, sizeof(number), "%d", n);
-	snprintf(s->dir, sizeof(s->dir), "%s/%s", CONTROL_PATH, number);
+		return NULL;
 	s->keeper = k;
 	s->queue_tail = &s->queue;
 	s->watch_timer.fire = session_watch;
 	s->sync_timer.fire = sync_timer_fire;
 	s->hold_timer.fire = hold_timer_fire;
+	s->start_timer.fire = session_start_again;
+	s->end_timer.fire = session_end_step;
 	s->prepare_task.run = prepare_task_run;
-	control_init(&s->control, &k->loop);
 	shell_init(&s->shell, &k->spawns, session_note_init);
-	s->name = strdup(name);
-	s->cwd = strdup(cwd && *cwd == '/' ? cwd : "/workspace");
-	r = s->name && s->cwd ? env_from_fields(&s->env, fields, len) : -ENOMEM;
-	if (r == 0)
-		r = control_open(&s->control, k->box.control, number, k->set.uid_base);
-	if (r < 0) {
-		session_free(s);
-		return r;
-	}
-	s->next = k->sessions;
-	k->sessions = s;
-	*out = s;
-	return 0;
+	return s;
 }
 
 void session_free(struct session *s)
@@ -111,6 +74,8 @@ void session_free(struct session *s)
 	loop_timer_clear(loop, &s->watch_timer);
 	loop_timer_clear(loop, &s->sync_timer);
 	loop_timer_clear(loop, &s->hold_timer);
+	loop_timer_clear(loop, &s->start_timer);
+	loop_timer_clear(loop, &s->end_timer);
 	loop_task_cancel(loop, &s->prepare_task);
 	session_drop_sync(s);
 	text_free(&s->command.sync_text);
@@ -122,23 +87,11 @@ void session_free(struct session *s)
 	session_env_free(&s->env);
 	session_env_free(&s->set);
 	session_env_free(&s->unset);
+	session_env_free(&s->next_env);
+	free(s->next_cwd);
 	free(s->name);
 	free(s->cwd);
 	free(s);
-}
-
-struct session *session_find(struct keeper *k, const char *name)
-{
-	struct session *s = k->sessions;
-
-	while (s && strcmp(s->name, name))
-		s = s->next;
-	return s;
-}
-
-struct session *session_of_run(struct keeper *k, const struct run *run)
-{
-	return session_find(k, run->session);
 }
 
 int session_give_script(struct session *s, enum command_kind kind, const char *script, size_t len)
@@ -251,14 +204,15 @@ static bool is_queued(const struct session *s, const struct run *run)
 static bool session_is_free(struct session *s)
 {
 	return s->shell.alive && s->command.kind == COMMAND_NONE && !session_has_changes(s) &&
-	       !s->broken && !s->keeper->killing;
+	       !s->broken && !s->end && !s->keeper->killing;
 }
 
 void session_pump(struct session *s)
 {
 	struct keeper *k = s->keeper;
 
-	while (s->command.kind == COMMAND_NONE && !k->ending && !k->killing && !s->broken) {
+	while (s->command.kind == COMMAND_NONE && !k->ending && !k->killing && !s->broken &&
+	       !s->end) {
 		if (!s->shell.alive && (!s->queue || session_start_shell(s) < 0))
 			return;
 		if (session_has_changes(s))
@@ -324,7 +278,7 @@ static enum run_state end_state(struct session *s, enum run_state state, int cod
 {
 	if (code != 0 && box_oom_killed(&s->keeper->box))
 		return RUN_OOM;
-	if (s->keeper->ending && code > 128)
+	if ((s->keeper->ending || s->end) && code > 128)
 		return RUN_SIGNALLED;
 	return state;
 }

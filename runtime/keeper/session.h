@@ -46,11 +46,18 @@ struct command {
 	int64_t watch_ms;    /* until the next look */
 };
 
+/* Everything of a session is being ended; then the session goes, or begins anew. */
+enum session_end {
+	SESSION_END_NOT,
+	SESSION_END_CLOSE,
+	SESSION_END_RESET,
+};
+
 struct session {
 	struct session *next;
 	struct keeper *keeper;
 	char *name;
-	char dir[32]; /* control folder as the box sees it */
+	char dir[40]; /* control folder as the box sees it */
 	struct control control;
 	struct shell shell;
 	struct command command;
@@ -59,7 +66,8 @@ struct session {
 	struct usage used;     /* group's, before the present command */
 	struct run *queue, **queue_tail;
 	struct run *held; /* has ended, and is said when the environment is known */
-	struct loop_timer watch_timer, sync_timer, hold_timer;
+	struct box_user user;
+	struct loop_timer watch_timer, sync_timer, hold_timer, start_timer;
 	struct loop_task prepare_task;
 	int failed_starts; /* shells in a row that ended before they were ready */
 	bool broken;	   /* the shell was killed because it did not answer */
@@ -71,16 +79,38 @@ struct session {
 	struct text setup;	       /* what a new shell could not be given at its start */
 	struct text functions;	       /* exported ones, as bash prints them */
 	bool env_stale;		       /* a command has run since the environment was asked for */
+
+	enum session_end end;
+	uint64_t end_tag; /* to be answered; 0 none */
+	int end_looks;
+	int64_t end_until_ms;
+	struct loop_timer end_timer;
+	struct session_env next_env; /* of one that is being reset */
+	char *next_cwd;
 };
 
-/* With the environment env.* of a field list. 0 or -errno. */
-int session_new(struct keeper *k, const char *name, const char *fields, size_t len, const char *cwd,
-		struct session **out);
-void session_free(struct session *s);
+/* --- session_life.c */
+/* The default session, with env.* of a field list and what its user's account says. 0 or -errno. */
+int session_open_default(struct keeper *k, const char *fields, size_t len, const char *cwd);
+/* MSG_SESSION_OPEN. Its shell starts with its first command. 0 or -errno and *why. */
+int session_open(struct keeper *k, const char *fields, size_t len, const char **why);
+/* MSG_SESSION_CLOSE: 0, and tag is answered when it has gone; or -errno and *why. */
+int session_close(struct session *s, uint64_t tag, const char **why);
+/* MSG_SESSION_RESET, likewise. */
+int session_reset(struct session *s, const char *fields, size_t len, uint64_t tag,
+		  const char **why);
+/* A step of the two above. */
+void session_end_step(struct loop_timer *timer);
+/* The box ends: who waits for the end of a session is answered. */
+void session_answer_end(struct session *s);
+/* One that is being closed is not found any more. */
 struct session *session_find(struct keeper *k, const char *name);
 struct session *session_of_run(struct keeper *k, const struct run *run);
 
 /* --- session.c */
+/* One without a name, in no list. NULL: no memory. */
+struct session *session_new(struct keeper *k);
+void session_free(struct session *s);
 /* A new run: started at once or queued. 0 or -errno; *why may be set to a sentence. */
 int session_submit(struct session *s, uint64_t number, const char *script, size_t len,
 		   const char **why);
@@ -104,7 +134,14 @@ void session_release(struct session *s);
 void session_release_if_known(struct session *s);
 
 /* --- session_shell.c */
+/* 0 or -errno; -EAGAIN: it will be tried again soon. */
 int session_start_shell(struct session *s);
+/* Has it ever had a shell? */
+static inline bool session_has_been_used(const struct session *s)
+{
+	return s->control.dir >= 0;
+}
+void session_start_again(struct loop_timer *timer);
 /* What init says of the session's shell. */
 void session_note_init(struct spawned *spawned, const struct init_event *event);
 /* Has the script of the present run begun? err is what its shell opens last. */
@@ -120,6 +157,8 @@ void session_watch(struct loop_timer *timer);
 void session_say(struct session *s);
 int session_set_env(struct session *s, const char *name, const char *value, const char **why);
 int session_chdir(struct session *s, const char *path, const char **why);
+/* Is path a directory of the box? 0, or -errno, and *why where the errno does not say it. */
+int session_check_cwd(struct keeper *k, const char *path, const char **why);
 bool session_has_changes(const struct session *s);
 /* Starts a command of our own that applies changes and asks for the environment. */
 void session_sync(struct session *s);

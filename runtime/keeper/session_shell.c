@@ -21,6 +21,7 @@ enum {
 	SYNC_INT_MS = 5000,   /* a command of ours is interrupted, */
 	SYNC_KILL_MS = 10000, /* then ended with its shell */
 	WATCH_MAX_MS = 5000,
+	START_AGAIN_MS = 5,
 };
 
 /* What a shell starts with: the session's environment, or hardly any when that ends every shell. */
@@ -38,20 +39,37 @@ static const struct session_env *start_env(struct session *s, struct session_env
 	return fallback;
 }
 
+void session_start_again(struct loop_timer *timer)
+{
+	session_pump(container_of(timer, struct session, start_timer));
+}
+
 int session_start_shell(struct session *s)
 {
 	struct keeper *k = s->keeper;
 	struct session_env fallback = { 0 };
-	int r;
+	struct shell_start start = {
+		.dir = s->dir,
+		/* Its user may not go where the last one could not start. */
+		.cwd = s->failed_starts ? "/" : s->cwd,
+		.user = &s->user,
+	};
+	int r = s->control.dir < 0 ? control_open(&s->control) : 0;
 
-	session_drop_changes(s);
 	text_reset(&s->setup);
 	s->broken = false;
-	r = control_renew(&s->control, session_status_ready);
+	start.env = start_env(s, &fallback);
+	start.group = session_new_group(s);
 	if (r == 0)
-		r = shell_start(&s->shell, &k->box, &k->loop, session_new_group(s), s->dir, s->cwd,
-				start_env(s, &fallback), &s->setup);
+		r = control_renew(&s->control, session_status_ready);
+	if (r == 0)
+		r = shell_start(&s->shell, &k->box, &k->loop, &start, &s->setup);
 	session_env_free(&fallback);
+	if (r == -EAGAIN) {
+		loop_timer_set(&k->loop, &s->start_timer, START_AGAIN_MS);
+		return r;
+	}
+	session_drop_changes(s);
 	if (r == 0 && s->shell.kind == DRIVER_BASH && s->functions.len && !s->failed_starts)
 		text_add(&s->setup, s->functions.data, s->functions.len);
 	if (r < 0) {
@@ -90,7 +108,7 @@ static bool retry_run(struct session *s, enum run_state *state, int *code)
 {
 	struct run *run = s->command.run;
 	struct keeper *k = s->keeper;
-	int asked = k->killing ? SIGKILL : s->command.late.sig;
+	int asked = k->killing || s->end ? SIGKILL : s->command.late.sig;
 
 	if (asked) {
 		*state = RUN_SIGNALLED;
@@ -161,7 +179,7 @@ static void shell_died(struct session *s, int status)
 	}
 	/* One that ended while idle is replaced when there is a command for it; after a MSG_KILL
 	 * all are, when everything is dead. */
-	if (!k->ending && !k->killing && (s->queue || kind == COMMAND_RUN))
+	if (!k->ending && !k->killing && !s->end && (s->queue || kind == COMMAND_RUN))
 		session_start_shell(s);
 	if (!s->shell.alive)
 		session_say(s);

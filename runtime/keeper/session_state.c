@@ -17,6 +17,8 @@
 
 enum { FUNCTIONS_BYTES_MAX = 256 << 10 };
 
+static const char being_reset[] = "the session is being reset";
+
 /* Ends the sync and gives the next command the last one's $?. */
 static const char bash_ask[] =
 	"builtin export -p\nbuiltin export -f\nbuiltin return \"$__sbx_s\"\n";
@@ -27,7 +29,11 @@ void session_say(struct session *s)
 	_cleanup_text_ struct text fields = { 0 };
 	struct msg m = { .type = MSG_SESSION, .v = { s->shell.pid } };
 
+	/* Of one that goes nothing is new any more. */
+	if (s->end == SESSION_END_CLOSE)
+		return;
 	field_add(&fields, "session", s->name);
+	field_add(&fields, "user", s->user.name);
 	field_add(&fields, "cwd", s->cwd);
 	for (size_t i = 0; i < s->env.n; i++) {
 		const struct env_var *var = &s->env.vars[i];
@@ -70,6 +76,10 @@ int session_set_env(struct session *s, const char *name, const char *value, cons
 	size_t bytes = value ? strlen(name) + strlen(value) : 0;
 	int r;
 
+	if (s->end) {
+		*why = being_reset;
+		return -EBUSY;
+	}
 	if (!session_env_name_is_valid(name) || session_env_name_is_shells(name)) {
 		*why = "no name of a variable, or one that the shell keeps itself";
 		return -EINVAL;
@@ -86,19 +96,31 @@ int session_set_env(struct session *s, const char *name, const char *value, cons
 	return r;
 }
 
-int session_chdir(struct session *s, const char *path, const char **why)
+int session_check_cwd(struct keeper *k, const char *path, const char **why)
 {
 	_cleanup_close_ int fd = -1;
-	char *cwd;
 
 	if (*path != '/') {
 		*why = "the directory must be an absolute path of the box";
 		return -EINVAL;
 	}
-	fd = open_how_at(s->keeper->box.root, path, O_PATH | O_DIRECTORY, 0,
+	fd = open_how_at(k->box.root, path, O_PATH | O_DIRECTORY, 0,
 			 RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
-	if (fd < 0)
-		return fd;
+	return MIN(fd, 0);
+}
+
+int session_chdir(struct session *s, const char *path, const char **why)
+{
+	char *cwd;
+	int r;
+
+	if (s->end) {
+		*why = being_reset;
+		return -EBUSY;
+	}
+	r = session_check_cwd(s->keeper, path, why);
+	if (r < 0)
+		return r;
 	cwd = strdup(path);
 	if (!cwd)
 		return -ENOMEM;

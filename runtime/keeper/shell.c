@@ -26,6 +26,7 @@
 enum {
 	START_ENV_BYTES = 96 << 10, /* init takes 128 KiB with the driver's text */
 	CWD_BYTES_MAX = 4096,
+	BASE_PIPE_BYTES = 4096, /* little comes there, and all pipes of a user are counted */
 };
 
 static void shell_clear(struct shell *shell)
@@ -117,6 +118,7 @@ static int base_open(struct base_log *base, struct loop *loop)
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
+	fcntl(ends[0], F_SETPIPE_SZ, BASE_PIPE_BYTES);
 	*base = (struct base_log){ .loop = loop, .source = { ends[0], base_ready } };
 	r = set_nonblock(ends[0]);
 	if (r == 0)
@@ -161,32 +163,6 @@ static const char **list_strings(const char *strings, size_t n)
 	return list;
 }
 
-static int spawn(struct shell *shell, struct box *box, struct group *group, const char *path,
-		 const char *cwd, const char *const *envp, const int fds[3])
-{
-	bool bash = shell->kind == DRIVER_BASH;
-	const char *const bash_argv[] = { path,		  "--norc", "--noprofile", "-c",
-					  driver_command, "bash",   NULL };
-	const char *const sh_argv[] = { path, "-c", driver_command, "sh", NULL };
-	struct init_spawn request = {
-		.flags = INIT_SPAWN_SETSID,
-		.cwd = cwd,
-		.argv = bash ? bash_argv : sh_argv,
-		.envp = envp,
-		.fds = { fds[0], fds[1], fds[2] },
-	};
-
-	int r = group ? group_doors(group, request.doors) : 0;
-
-	if (r < 0)
-		return r;
-	request.n_doors = r;
-	r = spawned_start(shell->spawns, &shell->spawned, box, &request);
-	if (group)
-		group_close_doors(group);
-	return r;
-}
-
 static bool is_directory(const struct box *box, const char *path)
 {
 	_cleanup_close_ int fd = open_how_at(box->root, path, O_PATH | O_DIRECTORY, 0,
@@ -195,9 +171,37 @@ static bool is_directory(const struct box *box, const char *path)
 	return fd >= 0;
 }
 
-int shell_start(struct shell *shell, struct box *box, struct loop *loop, struct group *group,
-		const char *dir, const char *cwd, const struct session_env *env,
-		struct text *script)
+static int spawn(struct shell *shell, struct box *box, const char *path,
+		 const struct shell_start *start, const char *const *envp, const int fds[3])
+{
+	bool bash = shell->kind == DRIVER_BASH;
+	const char *const bash_argv[] = { path,		  "--norc", "--noprofile", "-c",
+					  driver_command, "bash",   NULL };
+	const char *const sh_argv[] = { path, "-c", driver_command, "sh", NULL };
+	struct init_spawn request = {
+		.uid = start->user->uid,
+		.gid = start->user->gid,
+		.n_groups = start->user->n_groups,
+		.flags = INIT_SPAWN_SETSID,
+		.cwd = is_directory(box, start->cwd) ? start->cwd : "/",
+		.argv = bash ? bash_argv : sh_argv,
+		.envp = envp,
+		.fds = { fds[0], fds[1], fds[2] },
+	};
+	int r = start->group ? group_doors(start->group, request.doors) : 0;
+
+	if (r < 0)
+		return r;
+	request.n_doors = r;
+	memcpy(request.groups, start->user->groups, sizeof(request.groups));
+	r = spawned_start(shell->spawns, &shell->spawned, box, &request);
+	if (start->group)
+		group_close_doors(start->group);
+	return r;
+}
+
+int shell_start(struct shell *shell, struct box *box, struct loop *loop,
+		const struct shell_start *start, struct text *script)
 {
 	_cleanup_text_ struct text strings = { 0 };
 	_cleanup_free_ const char **envp = NULL;
@@ -214,9 +218,9 @@ int shell_start(struct shell *shell, struct box *box, struct loop *loop, struct 
 	if (null < 0)
 		return -errno;
 	text_add_str(&strings, DRIVER_VARIABLE "=");
-	driver_add(&strings, shell->kind, dir);
+	driver_add(&strings, shell->kind, start->dir);
 	text_add_char(&strings, '\0');
-	r = session_env_split_for_start(env, shell->kind, START_ENV_BYTES, &strings, &n_env,
+	r = session_env_split_for_start(start->env, shell->kind, START_ENV_BYTES, &strings, &n_env,
 					script);
 	if (r < 0)
 		return r;
@@ -227,8 +231,7 @@ int shell_start(struct shell *shell, struct box *box, struct loop *loop, struct 
 	err = base_open(&shell->base[STREAM_ERR], loop);
 	r = MIN(out, err);
 	if (r >= 0)
-		r = spawn(shell, box, group, path, is_directory(box, cwd) ? cwd : "/", envp,
-			  (int[]){ null, out, err });
+		r = spawn(shell, box, path, start, envp, (int[]){ null, out, err });
 	if (r < 0)
 		shell_close(shell);
 	shell->alive = r >= 0;

@@ -17,6 +17,7 @@
 #include "keeper/loop.h"
 #include "keeper/session_env.h"
 #include "keeper/spawned.h"
+#include "keeper/user.h"
 #include "protocol.h"
 
 /*
@@ -49,14 +50,21 @@ void shell_init(struct shell *shell, struct spawns *spawns,
 		void (*event)(struct spawned *spawned, const struct init_event *event));
 /* bash if the box has it, else sh: its path, or NULL: the box has no shell. */
 const char *shell_find(const struct box *box, enum driver_kind *kind);
+/* What a shell starts with. */
+struct shell_start {
+	const char *dir; /* of the control folder, as the box sees it */
+	const char *cwd; /* where that does not exist the box's / */
+	const struct box_user *user;
+	const struct session_env *env;
+	struct group *group; /* that it is born into, or NULL */
+};
+
 /*
- * Asks init for a shell in dir (of the control folder, as the box sees it), working directory cwd
- * (the box's / where that does not exist). What of env cannot be given at the start is added to
- * script. It is born into group, if there is one. 0 or -errno.
+ * Asks init for a shell. What of the environment cannot be given at the start is added to script.
+ * 0 or -errno; -EAGAIN: init has too much to do, ask again.
  */
-int shell_start(struct shell *shell, struct box *box, struct loop *loop, struct group *group,
-		const char *dir, const char *cwd, const struct session_env *env,
-		struct text *script);
+int shell_start(struct shell *shell, struct box *box, struct loop *loop,
+		const struct shell_start *start, struct text *script);
 /* It runs: pidfd is taken. */
 void shell_note_started(struct shell *shell, const struct init_event *event);
 /* Forgets it, closes what is ours. */

@@ -14,7 +14,7 @@ struct box_user {
 	char name[64]; /* as in the box's passwd, or the number where it has none */
 	uint32_t uid, gid;
 	uint32_t groups[INIT_MAX_GROUPS], n_groups; /* gid among them */
-	char home[256];	 /* "/" where passwd does not say */
+	char home[256];				    /* "/" where passwd does not say */
 	char shell[256]; /* "" where passwd does not say, or says no absolute path */
 };
 

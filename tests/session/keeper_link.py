@@ -12,7 +12,7 @@ import time
 HEADER = struct.Struct("<IIQQqqqqII")
 FRAGMENT = 64 << 10
 (HELLO, START, SUBMIT, CANCEL, SIGNAL, WATCH, SETENV, CHDIR, STOP, KILL, FREEZE, THAW,
- DESTROY) = range(1, 14)
+ DESTROY, SESSION_OPEN, SESSION_CLOSE, SESSION_RESET) = range(1, 17)
 WELCOME, REPLY, STATE, RUN, GROWN, SESSION, WHY = range(64, 71)
 RUN_WORDS = ("queued starting running exited signalled timeout oom failed lost").split()
 BOX_WORDS = "new starting running frozen stopping stopped failed".split()
@@ -40,9 +40,13 @@ class Link:
     def __init__(self, sock):
         self.sock = sock
         self.tag = 0
-        self.replies, self.runs, self.session, self.grown, self.whys = {}, {}, {}, [], []
+        self.replies, self.runs, self.sessions, self.grown, self.whys = {}, {}, {}, [], []
         self.states, self.welcome, self.closed = [], None, False
         self.partial = b""
+
+    @property
+    def session(self):
+        return self.sessions.get("default", {})
 
     def send(self, kind, run=0, v=(), payload=b"", fd=None):
         self.tag += 1
@@ -82,13 +86,14 @@ class Link:
             r.closed, r.truncated = bool(flags & CLOSED), bool(flags & TRUNCATED)
             r.history.append(r.state)
         elif kind == SESSION:
-            self.session = {"pid": v[0], "env": {}}
+            said = {"pid": v[0], "env": {}}
             for f in payload.split(b"\0")[:-1]:
                 key, value = f.decode("utf-8", "replace").split("=", 1)
                 if key.startswith("env."):
-                    self.session["env"][key[4:]] = value
+                    said["env"][key[4:]] = value
                 else:
-                    self.session[key] = value
+                    said[key] = value
+            self.sessions[said["session"]] = said
         elif kind == GROWN:
             self.grown.append((run, v[0], v[1], bool(flags & EOF)))
         elif kind == WHY:
@@ -141,9 +146,9 @@ class Keeper(Link):
             raise OSError(error, why)
         return self.runs[number]
 
-    def run(self, script, timeout=5.0):
+    def run(self, script, timeout=5.0, session="default"):
         """Runs a command to its end; the run may still be open."""
-        run = self.submit(script)
+        run = self.submit(script, session)
         self.wait(lambda: run.ended, timeout)
         return run
 
