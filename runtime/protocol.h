@@ -96,8 +96,9 @@ enum msg_type {
 			    memory_peak read written. Before the reply to MSG_USAGE */
 	MSG_INPUT_FD,	 /* run; descriptor: [0] the write end of its standard input, non-blocking
 			    where the daemon makes it so. Before the reply to MSG_INPUT */
-	MSG_TERMINAL_FD, /* v0 = number of the attachment; descriptor: [0] a stream socket: what is
-			    written are keys, what is read is the screen. Before the reply */
+	MSG_TERMINAL_FD, /* tag = that of its request; v0 = number of the attachment; descriptor:
+			    [0] a stream socket: what is written are keys, what is read is the
+			    screen. Before the reply */
 	MSG_TERMINAL_END, /* v0 = number of the attachment, v1 = exit code of its shell, or -1: it was
 			     detached. Its stream ends as well, at about the same time */
 };

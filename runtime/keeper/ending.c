@@ -14,6 +14,7 @@
 #include "keeper/keeper.h"
 #include "keeper/processes.h"
 #include "keeper/session.h"
+#include "keeper/terminal.h"
 
 enum {
 	LOOK_EVERY_MS = 3,
@@ -52,6 +53,7 @@ static void end_all_runs(struct keeper *k, enum run_state state)
 		s->queue_tail = &s->queue;
 	}
 	runs_each(&k->runs, end_run, &state);
+	terminals_close(k);
 	runs_write_records(&k->runs);
 }
 
@@ -135,7 +137,7 @@ static bool has_shells(const struct keeper *k)
 		if (s->shell.alive)
 			return true;
 	}
-	return false;
+	return terminals_alive(k);
 }
 
 void ending_timer_fire(struct loop_timer *timer)
@@ -188,6 +190,7 @@ void ending_begin(struct keeper *k, int64_t patience_ms)
 	} else {
 		box_signal_all(&k->box, SIGTERM);
 		box_signal_all(&k->box, SIGCONT);
+		terminals_hang_up(k); /* an interactive shell minds no TERM */
 		k->ending_ticks = processes_now_ticks();
 		k->ending_looks = 0;
 	}

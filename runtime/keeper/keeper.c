@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "keeper/group.h"
 #include "keeper/session.h"
+#include "keeper/terminal.h"
 #include "runtime.h"
 
 enum {
@@ -216,6 +217,7 @@ static void reply_failure(struct keeper *k, uint64_t tag, const struct failure *
 
 static void keeper_close(struct keeper *k)
 {
+	terminals_close(k);
 	if (k->runs_open)
 		runs_close(&k->runs);
 	while (k->sessions) {

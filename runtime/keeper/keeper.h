@@ -18,6 +18,13 @@
 #include "protocol.h"
 
 struct session;
+struct terminal;
+
+/* All of a box, see terminal.h. */
+struct terminals {
+	struct terminal *first;
+	uint64_t last_number; /* of an attachment */
+};
 
 /* How far the end of the box has come. */
 enum ending {
@@ -40,6 +47,7 @@ struct keeper {
 	bool runs_open;
 	struct session *sessions;
 	uint64_t n_controls; /* control folders so far: their numbers are not used again */
+	struct terminals terminals;
 	struct spawns spawns;
 	struct loop_source init_events, init_death, signals;
 

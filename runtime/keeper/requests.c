@@ -12,6 +12,7 @@
 #include "base/kv.h"
 #include "keeper/keeper.h"
 #include "keeper/session.h"
+#include "keeper/terminal.h"
 #include "runtime.h"
 
 /* A request as its handler sees it. 0 or -errno is replied at once; REPLIES_LATER says that the
@@ -149,6 +150,18 @@ static int handle_session_reset(struct keeper *k, struct request *q)
 	return r < 0 ? r : REPLIES_LATER;
 }
 
+static int handle_terminal(struct keeper *k, struct request *q)
+{
+	int r = terminal_open(k, q->m, q->payload, &q->why);
+
+	return r < 0 ? r : REPLIES_LATER;
+}
+
+static int handle_terminal_size(struct keeper *k, struct request *q)
+{
+	return terminal_resize(k, (uint64_t)q->m->v[0], (uint64_t)q->m->v[1], (uint64_t)q->m->v[2]);
+}
+
 static int handle_stop(struct keeper *k, struct request *q)
 {
 	if (k->stop_tag)
@@ -218,6 +231,8 @@ static const struct handler {
 	{ MSG_SESSION_CLOSE, true, handle_session_close },
 	{ MSG_SESSION_RESET, true, handle_session_reset },
 	{ MSG_REFUSED, false, handle_refused },
+	{ MSG_TERMINAL, false, handle_terminal },
+	{ MSG_TERMINAL_SIZE, false, handle_terminal_size },
 };
 
 static int find_session(struct keeper *k, struct request *q)

@@ -14,6 +14,8 @@ FRAGMENT = 64 << 10
 (HELLO, START, SUBMIT, CANCEL, SIGNAL, WATCH, SETENV, CHDIR, STOP, KILL, FREEZE, THAW,
  DESTROY, SESSION_OPEN, SESSION_CLOSE, SESSION_RESET) = range(1, 17)
 WELCOME, REPLY, STATE, RUN, GROWN, SESSION, WHY = range(64, 71)
+TERMINAL, TERMINAL_SIZE = 22, 23
+TERMINAL_FD, TERMINAL_END = 73, 74
 RUN_WORDS = ("queued starting running exited signalled timeout oom failed lost").split()
 BOX_WORDS = "new starting running frozen stopping stopped failed".split()
 CLOSED, TRUNCATED, EOF = 1, 2, 1
@@ -43,6 +45,7 @@ class Link:
         self.replies, self.runs, self.sessions, self.grown, self.whys = {}, {}, {}, [], []
         self.states, self.welcome, self.closed = [], None, False
         self.partial = b""
+        self.streams, self.terminal_ends = {}, {}  # by tag: (number, socket); by number: code
 
     @property
     def session(self):
@@ -63,9 +66,12 @@ class Link:
         if self.closed or not select.select([self.sock], [], [], max(timeout, 0))[0]:
             return False
         data, anc, _, _ = self.sock.recvmsg(HEADER.size + FRAGMENT, socket.CMSG_SPACE(64))
-        for _, _, raw in anc:
-            for fd in array.array("i", raw):
-                os.close(fd)
+        fds = [fd for _, _, raw in anc for fd in array.array("i", raw)]
+        if data and fds and HEADER.unpack(data[:HEADER.size])[0] == TERMINAL_FD:
+            _, _, tag, _, number, *_ = HEADER.unpack(data[:HEADER.size])
+            self.streams[tag] = (number, socket.socket(fileno=fds.pop()))
+        for fd in fds:
+            os.close(fd)
         if not data:
             self.closed = True
             return False
@@ -96,6 +102,8 @@ class Link:
             self.sessions[said["session"]] = said
         elif kind == GROWN:
             self.grown.append((run, v[0], v[1], bool(flags & EOF)))
+        elif kind == TERMINAL_END:
+            self.terminal_ends[v[0]] = v[1]
         elif kind == WHY:
             self.whys.append(payload.decode())
         elif kind == STATE:
