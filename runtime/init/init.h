@@ -38,6 +38,7 @@ struct init_request {
 /*
  * Of one request come either REFUSED; or FORKED, sent by the new process itself before it becomes
  * the program, then STARTED and in the end EXITED, or REFUSED if it could not become the program.
+ * FORKED is missing if it was killed before it could say so.
  */
 enum init_report_type {
 	INIT_REPORT_READY = 1, /* once, before all others */

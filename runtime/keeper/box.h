@@ -125,7 +125,7 @@ struct init_spawn {
 enum init_event_type {
 	INIT_STARTED, /* pid and pidfd are the host's, from the kernel, not init's word */
 	INIT_FAILED,  /* status = errno of execve or of a step before it */
-	INIT_EXITED,  /* status = wait status */
+	INIT_EXITED,  /* status = wait status; without STARTED if it was killed just before */
 };
 
 struct init_event {

@@ -280,8 +280,9 @@ static int to_event(struct box *box, struct init_packet *packet, struct init_eve
 		return -EPROTO; /* everything else is init's own to say */
 	switch (packet->head.type) {
 	case INIT_REPORT_STARTED:
+		/* Killed before it could say that it was there; its EXITED follows. */
 		if (!take_forked(box->init, event->id, &forked))
-			return -EPROTO;
+			return 0;
 		event->type = INIT_STARTED;
 		event->pid = forked.pid;
 		event->box_pid = forked.box_pid;
