@@ -23,7 +23,8 @@
 
 enum {
 	MAX_PROCESSES = 8192,
-	COPY_TICKS = 100, /* how long a process may take from fork to exec, on a busy machine */
+	COPY_TICKS = 100,   /* how long a process may take from fork to exec, on a busy machine, */
+	COPY_CPU_US = 5000, /* and how much of that it runs */
 };
 
 struct pid_list {
@@ -117,6 +118,7 @@ int processes_count_children(pid_t parent)
 
 /* What /proc/PID/stat says, from the third field on (proc_pid_stat(5)). */
 struct process_stat {
+	char state;
 	pid_t parent, group, session;
 	uint64_t start_ticks;
 };
@@ -125,7 +127,7 @@ static int read_stat(pid_t pid, struct process_stat *out)
 {
 	_cleanup_free_ char *text = NULL;
 	uint64_t fields[20] = { 0 };
-	char *p, *rest;
+	char *p, *rest, state;
 	int n = 0, r = read_proc(pid, "stat", &text);
 
 	if (r < 0)
@@ -133,11 +135,13 @@ static int read_stat(pid_t pid, struct process_stat *out)
 	p = strrchr(text, ')');
 	if (!p || p[1] != ' ' || !p[2])
 		return -EPROTO;
+	state = p[2];
 	for (p = strtok_r(p + 3, " ", &rest); p && n < 20; p = strtok_r(NULL, " ", &rest)) {
 		if (parse_u64(p, 0, UINT64_MAX, &fields[n]) < 0)
 			fields[n] = 0; /* some are negative; none of ours */
 		n++;
 	}
+	out->state = state;
 	out->parent = (pid_t)fields[0];
 	out->group = (pid_t)fields[1];
 	out->session = (pid_t)fields[2];
@@ -220,21 +224,72 @@ static bool runs_same_program(pid_t a, pid_t b)
 	return len_a > 0 && len_a == len_b && !memcmp(exe_a, exe_b, len_a);
 }
 
-uint64_t processes_unsettled_since(pid_t shell, uint64_t since_ticks)
+int64_t processes_cpu_us(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+
+	/* Nanoseconds, since the kernel counts them for each task (sched-stats.rst). */
+	if (read_proc(pid, "schedstat", &text) < 0)
+		return -1;
+	return (int64_t)(strtoull(text, NULL, 10) / 1000);
+}
+
+static bool is_running(const struct process_stat *st)
+{
+	return st->state == 'R' || st->state == 'D';
+}
+
+bool processes_is_running(pid_t pid)
+{
+	struct process_stat st;
+
+	return read_stat(pid, &st) == 0 && is_running(&st);
+}
+
+/* May it be on its way from fork to exec? now: in ticks. */
+static bool is_unsettled(pid_t pid, pid_t shell, const struct process_stat *st, uint64_t now)
+{
+	int64_t cpu_us;
+
+	if (st->start_ticks + YOUNG_TICKS >= now)
+		return true;
+	if (!runs_same_program(pid, shell))
+		return false;
+	if (st->start_ticks + COPY_TICKS >= now)
+		return true;
+	/* On a busy machine it may not have had its turn. */
+	cpu_us = is_running(st) ? processes_cpu_us(pid) : -1;
+	return cpu_us >= 0 && cpu_us < COPY_CPU_US;
+}
+
+int processes_count_foreground(pid_t shell, uint64_t since_ticks, uint64_t *unsettled)
 {
 	_cleanup_pids_ struct pid_list list = { 0 };
-	uint64_t now = processes_now_ticks(), first = UINT64_MAX;
+	uint64_t now = processes_now_ticks();
 
+	*unsettled = UINT64_MAX;
 	list_foreground(&list, shell, since_ticks);
 	for (size_t i = 0; i < list.n; i++) {
 		struct process_stat st;
 
-		if (read_stat(list.pids[i], &st) < 0 || st.start_ticks + COPY_TICKS < now)
-			continue;
-		if (st.start_ticks + YOUNG_TICKS >= now || runs_same_program(list.pids[i], shell))
-			first = MIN(first, st.start_ticks);
+		if (read_stat(list.pids[i], &st) == 0 &&
+		    is_unsettled(list.pids[i], shell, &st, now))
+			*unsettled = MIN(*unsettled, st.start_ticks);
 	}
-	return first;
+	return (int)list.n;
+}
+
+void processes_continue_foreground(pid_t shell, uint64_t since_ticks)
+{
+	_cleanup_pids_ struct pid_list list = { 0 };
+	struct process_stat st;
+
+	list_foreground(&list, shell, since_ticks);
+	add_descendants(&list, 0);
+	for (size_t i = 0; i < list.n; i++) {
+		if (read_stat(list.pids[i], &st) == 0 && st.state == 'T')
+			signal_checked(list.pids[i], SIGCONT, st.start_ticks);
+	}
 }
 
 void processes_signal_groups(pid_t shell, int sig, uint64_t since_ticks)

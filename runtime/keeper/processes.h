@@ -26,11 +26,17 @@ int processes_count_children(pid_t parent);
  */
 int processes_signal_foreground(pid_t shell, int sig, bool tree, uint64_t since_ticks);
 /*
- * Of those same processes, the earliest start of one that may be in the middle of being started,
- * and so may lose a signal: it began just now, or not long ago and still is a copy of the shell.
- * UINT64_MAX: there is none.
+ * Counts those same processes. *unsettled is the earliest start of one that may be in the middle of
+ * being started, and so may lose a signal: it began just now, or not long ago and still is a copy of
+ * the shell, or is one that has hardly run yet. UINT64_MAX: there is none.
  */
-uint64_t processes_unsettled_since(pid_t shell, uint64_t since_ticks);
+int processes_count_foreground(pid_t shell, uint64_t since_ticks, uint64_t *unsettled);
+/* Continues those of them, and of their descendants, that are stopped. */
+void processes_continue_foreground(pid_t shell, uint64_t since_ticks);
+/* How long a process has run on a CPU; -1: unknown. */
+int64_t processes_cpu_us(pid_t pid);
+/* Does it run, or would it, if it were its turn? Not if it waits for something. */
+bool processes_is_running(pid_t pid);
 /* To the process groups of the shell's children that are not the shell's own (a user's set -m) and
  * began at since_ticks or later. */
 void processes_signal_groups(pid_t shell, int sig, uint64_t since_ticks);

@@ -36,9 +36,11 @@ struct command {
 	int64_t started_ms;
 	uint64_t started_ticks;
 	struct {
-		int sig;	     /* 0: none */
-		bool sent;	     /* else it came before the script had begun */
-		int tries;	     /* left, to reach what was being forked meanwhile */
+		int sig;	  /* 0: none */
+		bool sent;	  /* else it came before the script had begun */
+		int tries;	  /* left, to reach what was being forked meanwhile */
+		int64_t until_ms; /* no more from then on */
+		int64_t shell_cpu_us;
 		uint64_t from_ticks; /* start of the first that may have missed it */
 	} late;
 	int wanted_signal;   /* TERM or HUP that was passed on */

@@ -17,6 +17,8 @@ enum {
 	EARLY_MAX_MS = 4000, /* the watchdog deals with the shell */
 	LATE_MS = 20,	     /* between looks for children that missed a signal */
 	LATE_TRIES = 3,
+	LATE_MAX_MS = 10000, /* the machine may be busy, but not for ever */
+	SHELL_CPU_US = 5000, /* what a shell needs to mind a signal, or to fork before it does */
 };
 
 /* Only the shell itself runs (a builtin that loops). The first is a request, the second an end. */
@@ -107,30 +109,53 @@ static void signal_and_look_again(struct session *s, int sig)
 	bool ends = sig == SIGINT || sig == SIGQUIT || sig == SIGTERM || sig == SIGHUP ||
 		    sig == SIGKILL;
 
-	from = processes_unsettled_since(s->shell.pid, since);
-	if (!processes_signal_foreground(s->shell.pid, 0, false, since))
+	if (processes_count_foreground(s->shell.pid, since, &from) == 0)
 		from = MAX(processes_now_ticks() - YOUNG_TICKS, since);
 	s->command.late.sig = 0;
+	s->command.late.until_ms = monotonic_ms() + LATE_MAX_MS;
+	s->command.late.shell_cpu_us = processes_cpu_us(s->shell.pid);
 	signal_command(s, sig);
+	/* What is stopped would heed it only when it goes on, and nobody else continues it. */
+	if (ends)
+		processes_continue_foreground(s->shell.pid, since);
 	if (ends && from != UINT64_MAX)
 		late_set(s, sig, true, from);
+}
+
+/* Has the shell, or what it has just forked, not had its turn on the CPU since the signal? */
+static bool is_held_up(struct session *s)
+{
+	struct command *c = &s->command;
+	uint64_t unsettled;
+	int64_t cpu_us;
+
+	if (monotonic_ms() >= c->late.until_ms)
+		return false;
+	if (processes_count_foreground(s->shell.pid, c->late.from_ticks, &unsettled) > 0)
+		return unsettled != UINT64_MAX;
+	cpu_us = processes_cpu_us(s->shell.pid);
+	return c->late.shell_cpu_us >= 0 && cpu_us >= 0 &&
+	       cpu_us - c->late.shell_cpu_us < SHELL_CPU_US && processes_is_running(s->shell.pid);
 }
 
 bool session_signal_late(struct session *s)
 {
 	struct command *c = &s->command;
+	bool held_up;
 
-	if (!c->late.sent && monotonic_ms() - c->started_ms >= EARLY_MAX_MS)
-		return false;
 	if (!c->late.sent) {
-		if (is_too_early(s))
-			late_set(s, c->late.sig, false, 0);
-		else
+		if (!is_too_early(s)) {
 			signal_and_look_again(s, c->late.sig);
-		return c->late.sig;
+			return c->late.sig;
+		}
+		if (monotonic_ms() - c->started_ms >= EARLY_MAX_MS)
+			return false;
+		late_set(s, c->late.sig, false, 0);
+		return true;
 	}
+	held_up = is_held_up(s);
 	processes_signal_foreground(s->shell.pid, c->late.sig, true, c->late.from_ticks);
-	if (--c->late.tries == 0) {
+	if (!held_up && --c->late.tries == 0) {
 		c->late.sig = 0;
 		return false;
 	}
