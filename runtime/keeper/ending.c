@@ -15,6 +15,7 @@
 #include "keeper/processes.h"
 #include "keeper/session.h"
 #include "keeper/terminal.h"
+#include "keeper/tree.h"
 
 enum {
 	LOOK_EVERY_MS = 3,
@@ -28,6 +29,8 @@ static void end_run(struct run *run, void *ctx)
 {
 	const enum run_state *state = ctx;
 
+	tree_note_used(run, run->group);
+	tree_cut(run);
 	if (run->said_closed)
 		return;
 	if (!run_state_is_end(run->state)) {
@@ -35,7 +38,11 @@ static void end_run(struct run *run, void *ctx)
 			run_unpark(run);
 			run_end(run, RUN_FAILED, 126);
 		} else {
-			run_end(run, *state, CODE_KILLED);
+			enum run_state end = *state;
+			int code = CODE_KILLED;
+
+			tree_note_end(run, NULL, &end, &code);
+			run_end(run, end, code);
 		}
 		run_say_end(run);
 	}
@@ -47,8 +54,11 @@ static void end_all_runs(struct keeper *k, enum run_state state)
 {
 	for (struct session *s = k->sessions; s; s = s->next) {
 		session_release(s);
+		if (s->command.run)
+			tree_note_used(s->command.run, s->group);
 		s->command.kind = COMMAND_NONE;
 		s->command.run = NULL;
+		s->unsettled = NULL;
 		s->queue = NULL;
 		s->queue_tail = &s->queue;
 	}
@@ -151,7 +161,7 @@ void ending_timer_fire(struct loop_timer *timer)
 		return;
 	}
 	/* A shell counts until init has said how it ended; one may also be on its way still. */
-	alive = has_shells(k) || processes_count_children(k->box.init_pid) > 0;
+	alive = has_shells(k) || k->spawns.first || processes_count_children(k->box.init_pid) > 0;
 	if (alive && k->ending == ENDING_TERM && !late) {
 		if (++k->ending_looks <= TERM_AGAIN_LOOKS)
 			processes_signal_young(k->box.init_pid, SIGTERM,
@@ -206,6 +216,6 @@ void ending_kill_processes(struct keeper *k, uint64_t tag)
 		s->shell.killed = s->shell.alive;
 	box_kill_processes(&k->box, false, 0);
 	if (k->state == BOX_FROZEN && box_thaw(&k->box) == 0)
-		keeper_set_state(k, BOX_RUNNING, NULL);
+		keeper_thawed(k);
 	loop_timer_set(&k->loop, &k->ending_timer, 1);
 }

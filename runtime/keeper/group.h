@@ -14,17 +14,10 @@
 
 #include "keeper/box.h"
 #include "keeper/loop.h"
+#include "keeper/usage.h"
 
 /* All groups of a box: box.groups, NULL where the machine can make none. */
 struct groups;
-
-/* What its processes have used, together with those that have ended. UINT64_MAX: the machine cannot
- * tell. */
-struct usage {
-	uint64_t cpu_user_us, cpu_system_us;
-	uint64_t memory_peak;	/* bytes */
-	uint64_t read, written; /* bytes, of block devices */
-};
 
 struct group; /* opaque */
 
@@ -67,10 +60,15 @@ int group_signal(struct group *group, int sig, pid_t except);
 int group_kill(struct group *group);
 /* The same for all but one process. */
 int group_kill_but(struct group *group, pid_t except);
+/* Who comes from now on is spared. */
+void group_stop_killing(struct group *group);
+/* What its processes have used, together with those that have ended. */
 void group_usage(const struct group *group, struct usage *out);
 /* From now on memory_peak counts anew, where the machine can do that. */
 void group_reset_peak(struct group *group);
 /* True if the memory limit has killed something of it since the last call. */
 bool group_oom_killed(struct group *group);
+/* What these three keep open is closed; it is opened again when they are called. */
+void group_close_files(struct group *group);
 
 #endif

@@ -50,6 +50,5 @@ struct group {
 };
 
 void group_kill_timer_fire(struct loop_timer *timer);
-void group_close_files(struct group *group);
 
 #endif

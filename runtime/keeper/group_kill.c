@@ -100,6 +100,13 @@ int group_kill_but(struct group *group, pid_t except)
 	return 0;
 }
 
+void group_stop_killing(struct group *group)
+{
+	group->killing = false;
+	if (group->groups->loop)
+		loop_timer_clear(group->groups->loop, &group->kill_timer);
+}
+
 int group_kill(struct group *group)
 {
 	/* The second version does it at one stroke; what it cannot (a kernel before 5.14), or does

@@ -155,7 +155,7 @@ void group_usage(const struct group *group, struct usage *out)
 	char buf[FIGURES_BYTES];
 	const char *text;
 
-	*out = (struct usage){ UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX };
+	*out = USAGE_UNKNOWN;
 	read_cpu(group, out);
 	out->memory_peak = read_number(group, FILE_MEMORY_PEAK);
 	text = read_figures(group, FILE_IO, buf);

@@ -23,6 +23,7 @@
 #include "keeper/group.h"
 #include "keeper/session.h"
 #include "keeper/terminal.h"
+#include "keeper/tree.h"
 #include "runtime.h"
 
 enum {
@@ -57,6 +58,15 @@ void keeper_say_welcome(struct keeper *k)
 	daemon_send_fds(&k->daemon, &m, fields.data, fds, 2);
 	for (struct session *s = k->sessions; s; s = s->next)
 		session_say(s);
+}
+
+void keeper_thawed(struct keeper *k)
+{
+	bool was_frozen = k->state == BOX_FROZEN;
+
+	keeper_set_state(k, BOX_RUNNING, NULL);
+	if (was_frozen)
+		trees_resume(&k->runs);
 }
 
 /* --- what the box says -------------------------------------------------------------------- */
@@ -218,6 +228,8 @@ static void reply_failure(struct keeper *k, uint64_t tag, const struct failure *
 static void keeper_close(struct keeper *k)
 {
 	terminals_close(k);
+	for (struct session *s = k->sessions; s; s = s->next)
+		s->unsettled = NULL;
 	if (k->runs_open)
 		runs_close(&k->runs);
 	while (k->sessions) {

@@ -68,6 +68,8 @@ int keeper_main(struct msg_link *link, const struct msg *start, char *fields, in
 void keeper_say_welcome(struct keeper *k);
 /* A message of the daemon's (requests.c). */
 void requests_handle(struct daemon *daemon, const struct msg *m, char *payload);
+/* The box goes on after it had been frozen: says BOX_RUNNING, and all deadlines run again. */
+void keeper_thawed(struct keeper *k);
 void keeper_set_state(struct keeper *k, enum box_state state, const char *why);
 
 /* MSG_STOP, SIGTERM, and with patience_ms < 0 MSG_DESTROY: ends in loop.stop. */

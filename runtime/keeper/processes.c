@@ -21,6 +21,10 @@
 #include "base/fd.h"
 #include "base/text.h"
 
+#ifndef PIDFD_SIGNAL_PROCESS_GROUP
+#define PIDFD_SIGNAL_PROCESS_GROUP (1u << 2) /* linux 6.9 */
+#endif
+
 enum {
 	MAX_PROCESSES = 8192,
 	COPY_TICKS = 100,   /* how long a process may take from fork to exec, on a busy machine, */
@@ -402,4 +406,18 @@ int processes_signal_session(pid_t init, int sig, pid_t leader, const int *fifos
 	add_descendants(&found, 0);
 	signal_list(&found, sig);
 	return (int)found.n;
+}
+
+int processes_signal_group(int pidfd, pid_t leader, int sig)
+{
+	if (pidfd < 0)
+		return -ESRCH;
+	if (syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, PIDFD_SIGNAL_PROCESS_GROUP) == 0)
+		return 0;
+	if (errno != EINVAL)
+		return -errno;
+	/* Before 6.9: safe as long as the leader itself is not gone. */
+	if (syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0)
+		return -errno;
+	return kill(-leader, sig) < 0 ? -errno : 0;
 }

@@ -40,6 +40,8 @@ bool processes_is_running(pid_t pid);
 /* To the process groups of the shell's children that are not the shell's own (a user's set -m) and
  * began at since_ticks or later. */
 void processes_signal_groups(pid_t shell, int sig, uint64_t since_ticks);
+/* To the process group that this process leads. 0 or -errno. */
+int processes_signal_group(int pidfd, pid_t leader, int sig);
 /* Sends sig to every descendant of init that began at since_ticks or later. */
 void processes_signal_young(pid_t init, int sig, uint64_t since_ticks);
 /* Now, in those ticks. */

@@ -8,10 +8,12 @@
 #include <sys/types.h>
 
 #include "base/text.h"
+#include "keeper/usage.h"
 #include "protocol.h"
 
 struct record {
-	const char *session;
+	const char *session;	 /* "": a run of its own */
+	const char *name, *user; /* NULL: none was given */
 	const char *token;
 	enum run_state state;
 	int code;
@@ -19,8 +21,13 @@ struct record {
 	int64_t started_us, ended_us; /* since the epoch; 0 not yet */
 	uint64_t end_size[N_STREAMS]; /* when the command ended */
 	bool truncated;
+	int64_t timeout_ms;	   /* 0: none */
+	const struct usage *usage; /* NULL: not known */
 };
 
+/* Adds the fields that tell a usage, each by add(): as in a record, or in a message. */
+void record_add_usage(struct text *t, uint64_t wall_us, const struct usage *usage,
+		      void (*add)(struct text *t, const char *key, uint64_t value));
 /* Adds the record's lines. What is not known yet (pid, exit, ended, …) is left out. */
 void record_write(struct text *t, const struct record *record);
 

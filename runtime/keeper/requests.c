@@ -4,6 +4,7 @@
  * the box or for the daemon. One thread, no locks.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,8 +12,10 @@
 #include "base/fd.h"
 #include "base/kv.h"
 #include "keeper/keeper.h"
+#include "keeper/own.h"
 #include "keeper/session.h"
 #include "keeper/terminal.h"
+#include "keeper/tree.h"
 #include "runtime.h"
 
 /* A request as its handler sees it. 0 or -errno is replied at once; REPLIES_LATER says that the
@@ -25,6 +28,8 @@ struct request {
 };
 
 enum { REPLIES_LATER = 1 };
+
+#define TIMEOUT_MAX_MS (INT64_C(1) << 50)
 
 static void say_run(struct run *run, void *ctx)
 {
@@ -46,10 +51,24 @@ static int handle_hello(struct keeper *k, struct request *q)
 	return 0;
 }
 
+/* A run of its own, beside all sessions? */
+static bool is_own(const struct request *q)
+{
+	const char *own = field_get(q->payload, (size_t)q->m->v[0], "own");
+
+	return own && !strcmp(own, "yes");
+}
+
 static int handle_submit(struct keeper *k, struct request *q)
 {
 	size_t fields_len = (size_t)q->m->v[0];
 	size_t len = q->m->len - fields_len;
+	const struct run_options options = {
+		.name = field_get(q->payload, fields_len, "name"),
+		.user = field_get(q->payload, fields_len, "user"),
+		.timeout_ms = (int64_t)MIN(field_get_u64(q->payload, fields_len, "timeout", 0),
+					   TIMEOUT_MAX_MS),
+	};
 
 	if (k->ending) {
 		q->why = "the box is being stopped";
@@ -59,26 +78,77 @@ static int handle_submit(struct keeper *k, struct request *q)
 		q->why = "a script may have 1 MiB at the most";
 		return -EFBIG;
 	}
-	return session_submit(q->session, q->m->run, q->payload + fields_len, len, &q->why);
+	if (is_own(q))
+		return own_submit(k, q->m->run, q->payload, fields_len, &options,
+				  q->payload + fields_len, len, &q->why);
+	return session_submit(q->session, q->m->run, &options, q->payload + fields_len, len,
+			      &q->why);
 }
 
 static int handle_cancel(struct keeper *k, struct request *q)
 {
 	struct run *run = runs_find(&k->runs, q->m->run);
 
-	return run ? session_cancel(session_of_run(k, run), run, "it was taken off the queue")
-		   : -ESRCH;
+	return run && run->state == RUN_QUEUED
+		       ? session_cancel(session_of_run(k, run), run, "it was taken off the queue")
+		       : -ESRCH;
 }
 
 static int handle_signal(struct keeper *k, struct request *q)
 {
 	struct run *run = runs_find(&k->runs, q->m->run);
 
-	if (!run || run->said_closed) {
+	int r = -ESRCH, sig = (int)q->m->v[0];
+
+	if (q->m->v[0] < 1 || q->m->v[0] > SIGRTMAX)
+		return -EINVAL;
+	if (run && q->m->flags & MSG_SIGNAL_TREE)
+		r = tree_signal(run, sig);
+	else if (run && !*run->session)
+		r = own_signal(run, sig);
+	else if (run && (!run->said_closed || run->group))
+		r = session_signal(session_of_run(k, run), run, sig);
+	if (r == -ESRCH)
 		q->why = "nothing of this run is left to get a signal";
-		return -ESRCH;
-	}
-	return session_signal(session_of_run(k, run), run, (int)q->m->v[0]);
+	return r;
+}
+
+static int handle_end(struct keeper *k, struct request *q)
+{
+	struct run *run = runs_find(&k->runs, q->m->run);
+
+	if (!run)
+		return 0; /* nothing of it is left */
+	tree_end(run, q->m->tag);
+	return REPLIES_LATER;
+}
+
+static int handle_timeout(struct keeper *k, struct request *q)
+{
+	struct run *run = runs_find(&k->runs, q->m->run);
+
+	return run ? tree_set_timeout(run, MIN(q->m->v[0], (int64_t)TIMEOUT_MAX_MS)) : -ESRCH;
+}
+
+static int handle_usage(struct keeper *k, struct request *q)
+{
+	struct run *run = runs_find(&k->runs, q->m->run);
+
+	return run ? tree_say_usage(run) : -ESRCH;
+}
+
+static int handle_input(struct keeper *k, struct request *q)
+{
+	struct run *run = runs_find(&k->runs, q->m->run);
+
+	return run ? own_say_input(run) : -EPIPE;
+}
+
+static int handle_input_end(struct keeper *k, struct request *q)
+{
+	struct run *run = runs_find(&k->runs, q->m->run);
+
+	return run ? own_end_input(run) : -EPIPE;
 }
 
 static int handle_watch(struct keeper *k, struct request *q)
@@ -194,8 +264,10 @@ static int handle_freeze(struct keeper *k, struct request *q)
 
 	if (r < 0)
 		q->why = "freeze the box";
-	else
+	else if (k->state != BOX_FROZEN) {
+		trees_suspend(&k->runs);
 		keeper_set_state(k, BOX_FROZEN, NULL);
+	}
 	return r;
 }
 
@@ -206,7 +278,7 @@ static int handle_thaw(struct keeper *k, struct request *q)
 	if (r < 0)
 		q->why = "thaw the box";
 	else
-		keeper_set_state(k, BOX_RUNNING, NULL);
+		keeper_thawed(k);
 	return r;
 }
 
@@ -233,6 +305,11 @@ static const struct handler {
 	{ MSG_REFUSED, false, handle_refused },
 	{ MSG_TERMINAL, false, handle_terminal },
 	{ MSG_TERMINAL_SIZE, false, handle_terminal_size },
+	{ MSG_END, false, handle_end },
+	{ MSG_TIMEOUT, false, handle_timeout },
+	{ MSG_USAGE, false, handle_usage },
+	{ MSG_INPUT, false, handle_input },
+	{ MSG_INPUT_END, false, handle_input_end },
 };
 
 static int find_session(struct keeper *k, struct request *q)
@@ -243,6 +320,8 @@ static int find_session(struct keeper *k, struct request *q)
 
 	if (submit && (q->m->v[0] < 0 || len > q->m->len))
 		return -EPROTO;
+	if (submit && is_own(q))
+		return 0;
 	name = field_get(q->payload, len, "session");
 	q->session = session_find(k, name ? name : DEFAULT_SESSION);
 	if (q->session)

@@ -104,6 +104,10 @@ static void run_write_record(struct run *run)
 		.started_us = run->started_us,
 		.ended_us = run->ended_us,
 		.truncated = run->truncated,
+		.name = run->name,
+		.user = run->user,
+		.timeout_ms = run->timeout_ms,
+		.usage = run->has_usage ? &run->used : NULL,
 	};
 	int r;
 
@@ -119,17 +123,47 @@ static void run_write_record(struct run *run)
 			  strerror(-r));
 }
 
+static void free_options(struct run *run)
+{
+	free(run->session);
+	free(run->name);
+	free(run->user);
+}
+
 static void run_free(struct run *run)
 {
 	loop_task_cancel(run->runs->loop, &run->record_task);
 	run_log_forget(run);
+	loop_timer_clear(run->runs->loop, &run->force_timer);
 	live_remove(run);
+	if (run->forget_own)
+		run->forget_own(run);
+	group_free(run->group);
+	free_options(run);
 	for (int i = 0; i < N_STREAMS; i++) {
 		fifo_free(run->streams[i]);
 		free(run->watch[i].offsets);
 	}
 	run_folder_close(&run->folder);
 	free(run);
+}
+
+static bool run_is_over(const struct run *run)
+{
+	return run->said_closed && !run->unsettled && !run->group && !run->own &&
+	       run->force == FORCE_NONE;
+}
+
+void run_settle(struct run *run)
+{
+	if (run_is_over(run))
+		loop_task_add(run->runs->loop, &run->record_task);
+}
+
+void run_touch_record(struct run *run)
+{
+	run->record_is_old = true;
+	loop_task_add(run->runs->loop, &run->record_task);
 }
 
 /* Work that nobody waits for: the record of a start, and forgetting a run that is over. */
@@ -140,8 +174,11 @@ static void record_task_run(struct loop_task *task)
 
 	if (run->record_is_old)
 		run_write_record(run);
-	if (!run->said_closed)
+	if (!run_is_over(run)) {
+		if (run->said_closed) /* the last record is written; a process may be left for days */
+			run_folder_close(&run->folder);
 		return;
+	}
 	run_free(run);
 	folders_note_ended(folders);
 }
@@ -173,8 +210,22 @@ void runs_close(struct runs *runs)
 	folders_close(&runs->folders);
 }
 
-int run_new(struct runs *runs, uint64_t number, const char *session, const char *script, size_t len,
-	    struct run **out)
+static int copy_options(struct run *run, const char *session, const struct run_options *options)
+{
+	run->timeout_ms = options->timeout_ms;
+	run->session_id = options->session_id;
+	run->session = strdup(session);
+	if (!run->session)
+		return -ENOMEM;
+	if (options->name && !(run->name = strdup(options->name)))
+		return -ENOMEM;
+	if (options->user && !(run->user = strdup(options->user)))
+		return -ENOMEM;
+	return 0;
+}
+
+int run_new(struct runs *runs, uint64_t number, const char *session,
+	    const struct run_options *options, const char *script, size_t len, struct run **out)
 {
 	struct run *run;
 	int r;
@@ -186,15 +237,17 @@ int run_new(struct runs *runs, uint64_t number, const char *session, const char 
 		return -ENOMEM;
 	run->runs = runs;
 	run->number = number;
-	run->session = session;
 	run->state = RUN_QUEUED;
 	run->last_stream = -1;
 	run->script_len = len;
 	run->script_ends_line = len && script[len - 1] == '\n';
 	run->record_task.run = record_task_run;
 	run_folder_init(&run->folder);
-	r = folders_make(&runs->folders, number, script, len, &run->folder);
+	r = copy_options(run, session, options);
+	if (r == 0)
+		r = folders_make(&runs->folders, number, script, len, &run->folder);
 	if (r < 0) {
+		free_options(run);
 		free(run);
 		return r;
 	}
@@ -240,7 +293,7 @@ void run_say(struct run *run)
 		run_write_record(run);
 	daemon_send(run->runs->daemon, &m, NULL);
 	run->said_closed |= closed;
-	if (run->record_is_old || closed)
+	if (run->record_is_old || run_is_over(run))
 		loop_task_add(run->runs->loop, &run->record_task);
 }
 
@@ -396,8 +449,7 @@ void run_begin(struct run *run, struct fifo *const streams[N_STREAMS])
 void run_note_pid(struct run *run, pid_t box_pid)
 {
 	run->box_pid = box_pid;
-	run->record_is_old = true;
-	loop_task_add(run->runs->loop, &run->record_task);
+	run_touch_record(run);
 }
 
 void run_rewind(struct run *run)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Runs: one command each, with its folder, its two streams, who watches them, and its record.
- * A run is live from its submission until its command has ended and nothing can write to its
- * streams any more; then its memory is freed and only the folder is left (folders.h).
+ * A run is live from its submission until its command has ended, nothing can write to its streams any
+ * more, and no process that it started is left; then its memory is freed and only the folder is
+ * left (folders.h).
  */
 #ifndef KEEPER_RUN_H
 #define KEEPER_RUN_H
@@ -16,6 +17,7 @@
 #include "keeper/folders.h"
 #include "keeper/loop.h"
 #include "keeper/fifo.h"
+#include "keeper/group.h"
 #include "keeper/run_log.h"
 #include "protocol.h"
 
@@ -25,11 +27,32 @@ struct watch {
 	size_t n, size;
 };
 
+/* How far the end of a run by force has come (tree.h). */
+enum force {
+	FORCE_NONE,
+	FORCE_DEADLINE, /* there will be one */
+	FORCE_TERM,	/* it has passed: the processes were asked to end */
+	FORCE_KILL,	/* they are being killed */
+};
+
+/* What comes with a submission besides the script. Strings are copied, NULL is none. */
+struct run_options {
+	uint64_t session_id; /* 0: a run of its own */
+	const char *name, *user;
+	int64_t timeout_ms; /* 0: none */
+};
+
+struct own; /* own.c */
+
 struct run {
 	struct run *next_live, **prev_live;
 	struct run *next_queued; /* the session's */
 	struct runs *runs;
-	const char *session; /* name; outlives the run */
+	char *session;			     /* name; "": a run of its own */
+	uint64_t session_id;		     /* its number, 0: none */
+	struct own *own;		     /* its program; NULL: a session's, or it has ended */
+	void (*forget_own)(struct run *run); /* lets go of own; set where that is */
+	char *name, *user;
 	uint64_t number;
 	enum run_state state;
 	enum run_state end_state; /* what run_end() found, until it is said */
@@ -51,6 +74,21 @@ struct run {
 	uint64_t segment_start[N_STREAMS]; /* its size when it last took over */
 	bool truncated;
 	bool said_closed;
+	bool unsettled; /* has ended, but it is not known yet whether something of it is left */
+
+	/* All that it started: a run's of its own, or what a session's command left. Owned. */
+	struct group *group;
+	struct usage base, used; /* group's before it, and its own in the end */
+	bool has_usage;
+	int64_t timeout_ms; /* 0: none */
+	bool timed_out;
+	enum force force;
+	struct loop_timer force_timer;
+	int64_t begin_ms, frozen_ms, frozen_since_ms; /* its time, by the monotonic clock */
+	int64_t force_at_ms; /* when the timer fires; while the box is frozen, how long after */
+	int force_rounds;
+	uint64_t end_tag; /* to be answered when nothing is left of it; 0 none */
+
 	bool record_is_old; /* what is on disk is not what is so */
 	struct loop_task record_task;
 };
@@ -80,14 +118,18 @@ void runs_each(struct runs *runs, void (*fn)(struct run *run, void *ctx), void *
 void runs_write_records(struct runs *runs);
 
 /* A queued run with its folder and script on disk. 0 or -errno (EEXIST, ENOSPC, …). */
-int run_new(struct runs *runs, uint64_t number, const char *session, const char *script, size_t len,
-	    struct run **out);
+int run_new(struct runs *runs, uint64_t number, const char *session,
+	    const struct run_options *options, const char *script, size_t len, struct run **out);
+/* Something of it has come to its end: forgets the run if that was the last. */
+void run_settle(struct run *run);
+/* The record has to be written again, when there is time. */
+void run_touch_record(struct run *run);
 /* Forgets a run that was never announced, and its folder. */
 void run_drop(struct run *run);
 /* Closes the folder's descriptors while the run waits in a queue, and opens them again. */
 void run_park(struct run *run);
 int run_unpark(struct run *run);
-/* The command starts: takes the streams' ends and says RUN_RUNNING. */
+/* The command starts: takes the streams' ends and is RUN_RUNNING, which is not said yet. */
 void run_begin(struct run *run, struct fifo *const streams[N_STREAMS]);
 /* The process that runs it, once it is known. */
 void run_note_pid(struct run *run, pid_t box_pid);

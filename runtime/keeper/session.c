@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "keeper/processes.h"
+#include "keeper/tree.h"
 #include "runtime.h"
 
 enum {
@@ -31,7 +32,10 @@ static void prepare_task_run(struct loop_task *task)
 	 * Not under a command: it has yet to open those that are there. What stands in the way is
 	 * met again, and reported, when a command starts.
 	 */
-	if (s->shell.alive && s->command.kind == COMMAND_NONE)
+	if (s->command.kind != COMMAND_NONE)
+		return;
+	session_settle(s);
+	if (s->shell.alive)
 		control_prepare(&s->control);
 }
 
@@ -82,6 +86,8 @@ void session_free(struct session *s)
 	text_free(&s->setup);
 	text_free(&s->functions);
 	shell_close(&s->shell);
+	if (s->unsettled)
+		session_settle(s);
 	group_free(s->group);
 	control_close(&s->control);
 	session_env_free(&s->env);
@@ -137,6 +143,7 @@ static void session_start_run(struct session *s, struct run *run, const char *sc
 	s->command.run = run;
 	run->box_pid = s->shell.box_pid;
 	run_begin(run, s->control.next);
+	tree_begin(run, &s->base);
 	memset(s->control.next, 0, sizeof(s->control.next));
 	run_say(run);
 	s->command.may_change_env = session_env_script_may_change(script, len);
@@ -163,6 +170,7 @@ static struct run *queue_take(struct session *s)
 void session_requeue(struct session *s, struct run *run)
 {
 	run_rewind(run);
+	tree_rewind(run);
 	run->next_queued = s->queue;
 	s->queue = run;
 	if (!run->next_queued)
@@ -204,7 +212,7 @@ static bool is_queued(const struct session *s, const struct run *run)
 static bool session_is_free(struct session *s)
 {
 	return s->shell.alive && s->command.kind == COMMAND_NONE && !session_has_changes(s) &&
-	       !s->broken && !s->end && !s->keeper->killing;
+	       !s->broken && !s->end && !s->keeper->killing && session_settle(s);
 }
 
 void session_pump(struct session *s)
@@ -217,6 +225,8 @@ void session_pump(struct session *s)
 			return;
 		if (session_has_changes(s))
 			session_sync(s);
+		else if (s->queue && !session_settle(s))
+			return;
 		else if (s->queue)
 			session_start_run(s, queue_take(s), NULL, 0);
 		else
@@ -229,10 +239,11 @@ void session_pump(struct session *s)
 		loop_timer_set(&k->loop, &s->sync_timer, SYNC_AFTER_MS);
 }
 
-int session_submit(struct session *s, uint64_t number, const char *script, size_t len,
-		   const char **why)
+int session_submit(struct session *s, uint64_t number, const struct run_options *options,
+		   const char *script, size_t len, const char **why)
 {
 	struct runs *runs = &s->keeper->runs;
+	struct run_options of_session = *options;
 	enum driver_kind kind;
 	struct run *run;
 	int r;
@@ -241,7 +252,8 @@ int session_submit(struct session *s, uint64_t number, const char *script, size_
 		*why = no_shell_why;
 		return -ENOEXEC;
 	}
-	r = run_new(runs, number, s->name, script, len, &run);
+	of_session.session_id = s->id;
+	r = run_new(runs, number, s->name, &of_session, script, len, &run);
 	if (r < 0)
 		return r;
 	if (!s->queue && session_is_free(s)) {
@@ -273,16 +285,6 @@ void session_release(struct session *s)
 		run_say_end(run);
 }
 
-/* The truth about a command's end, from what is known besides its code. */
-static enum run_state end_state(struct session *s, enum run_state state, int code)
-{
-	if (code != 0 && box_oom_killed(&s->keeper->box))
-		return RUN_OOM;
-	if ((s->keeper->ending || s->end) && code > 128)
-		return RUN_SIGNALLED;
-	return state;
-}
-
 void session_finish_run(struct session *s, enum run_state state, int code)
 {
 	struct run *run = take_ptr(s->command.run);
@@ -292,7 +294,8 @@ void session_finish_run(struct session *s, enum run_state state, int code)
 		code = 128 + s->command.wanted_signal;
 	s->command.kind = COMMAND_NONE;
 	loop_timer_clear(&s->keeper->loop, &s->watch_timer);
-	run_end(run, end_state(s, state, code), code);
+	session_note_used(s, run, &state, &code);
+	run_end(run, state, code);
 	session_release(s);
 	s->held = run;
 }

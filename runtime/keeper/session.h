@@ -58,6 +58,7 @@ enum session_end {
 struct session {
 	struct session *next;
 	struct keeper *keeper;
+	uint64_t id; /* in this keeper, from 1 */
 	char *name;
 	char dir[40]; /* control folder as the box sees it */
 	struct control control;
@@ -65,7 +66,8 @@ struct session {
 	struct command command;
 	struct group *group;   /* the shell and what the present command started; or NULL */
 	struct run *unsettled; /* has ended, and may have left processes in group */
-	struct usage used;     /* group's, before the present command */
+	struct usage base;     /* what group had used before the present command */
+	bool marked;	       /* base is that */
 	struct run *queue, **queue_tail;
 	struct run *held; /* has ended, and is said when the environment is known */
 	struct box_user user;
@@ -108,14 +110,15 @@ void session_answer_end(struct session *s);
 /* One that is being closed is not found any more. */
 struct session *session_find(struct keeper *k, const char *name);
 struct session *session_of_run(struct keeper *k, const struct run *run);
+bool session_has_run(const struct session *s, const struct run *run);
 
 /* --- session.c */
 /* One without a name, in no list. NULL: no memory. */
 struct session *session_new(struct keeper *k);
 void session_free(struct session *s);
 /* A new run: started at once or queued. 0 or -errno; *why may be set to a sentence. */
-int session_submit(struct session *s, uint64_t number, const char *script, size_t len,
-		   const char **why);
+int session_submit(struct session *s, uint64_t number, const struct run_options *options,
+		   const char *script, size_t len, const char **why);
 /* Takes a queued run off: it ends as RUN_FAILED. -ESRCH if it is not queued. */
 int session_cancel(struct session *s, struct run *run, const char *why);
 void session_fail_queue(struct session *s, const char *why);
@@ -175,10 +178,18 @@ void session_drop_changes(struct session *s);
 /* --- session_group.c */
 /* A group for a new shell; what is left of the old one's is its run's. NULL: there are none here. */
 struct group *session_new_group(struct session *s);
+/* Parts what the latest command has left from the shell. False: not yet, init has to say first which
+ * process the shell is. */
+bool session_settle(struct session *s);
+/* The end of a command: the truth about it, from what is known besides its code, and what it used. */
+void session_note_used(struct session *s, struct run *run, enum run_state *state, int *code);
 
 /* --- session_signal.c */
 /* MSG_SIGNAL for a live run of this session. 0 or -errno. */
 int session_signal(struct session *s, struct run *run, int sig);
+/* To everything that the present command has started, but never to the shell, which drops the rest of
+ * the script as it does for session_signal(). Needs a group. 0 or -errno. */
+int session_signal_tree(struct session *s, int sig);
 /* Goes on with a signal that came too early or may have been lost. True if it set the timer. */
 bool session_signal_late(struct session *s);
 

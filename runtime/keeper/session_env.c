@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/kv.h"
 
 enum {
 	OF_SHELL = 1,	 /* kept by the shell itself: hidden, not settable */
@@ -48,6 +49,23 @@ static int name_rule(const char *name)
 bool session_env_name_is_shells(const char *name)
 {
 	return name_rule(name) & OF_SHELL;
+}
+
+int session_env_add_fields(struct session_env *env, const char *fields, size_t len)
+{
+	const char *f = NULL;
+
+	while ((f = field_next(fields, len, f))) {
+		_cleanup_free_ char *name = NULL;
+		const char *eq = strchr(f, '=');
+
+		if (strncmp(f, "env.", 4) || !eq || eq == f + 4)
+			continue;
+		name = strndup(f + 4, eq - f - 4);
+		if (!name || session_env_set(env, name, eq + 1) < 0)
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 bool session_env_name_is_valid(const char *name)

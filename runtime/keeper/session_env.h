@@ -32,6 +32,9 @@ bool session_env_equal(const struct session_env *a, const struct session_env *b)
 /* Replaces *to. 0 or -ENOMEM, and *to is as it was. */
 int session_env_copy(struct session_env *to, const struct session_env *from);
 
+/* Sets what a field list has as env.NAME=VALUE. 0 or -ENOMEM. */
+int session_env_add_fields(struct session_env *env, const char *fields, size_t len);
+
 /* A name that a shell can assign to, and not one of the driver's own (__sbx_…). */
 bool session_env_name_is_valid(const char *name);
 /* The shell keeps it itself (PWD, SHLVL, _ …): not shown, and not settable from outside. */

@@ -15,6 +15,8 @@
 #include "base/kv.h"
 #include "keeper/processes.h"
 #include "keeper/session.h"
+#include "keeper/terminal.h"
+#include "keeper/tree.h"
 #include "runtime.h"
 
 enum {
@@ -39,10 +41,15 @@ struct session *session_of_run(struct keeper *k, const struct run *run)
 {
 	struct session *s = k->sessions;
 
-	/* One that is being closed may share its name with a newer one. */
-	while (s && s->name != run->session)
+	while (s && !session_has_run(s, run))
 		s = s->next;
 	return s;
+}
+
+/* One that is being closed may share its name with a newer one, but no number. */
+bool session_has_run(const struct session *s, const struct run *run)
+{
+	return run->session_id == s->id;
 }
 
 /* --- beginning ----------------------------------------------------------------------------- */
@@ -142,7 +149,7 @@ static int session_add(struct keeper *k, const char *name, struct beginning *b)
 		session_free(s);
 		return -ENOMEM;
 	}
-	k->n_controls++;
+	s->id = ++k->n_controls;
 	s->user = b->user;
 	s->env = b->env;
 	s->cwd = take_ptr(b->cwd);
@@ -221,19 +228,32 @@ int session_open(struct keeper *k, const char *fields, size_t len, const char **
 
 /* --- end ----------------------------------------------------------------------------------- */
 
-struct fifos {
-	const struct session *session;
+/* What of its runs is left: their groups are killed, their streams tell of who is in none. */
+struct left {
+	struct session *session;
+	bool kill;     /* with all might, not only who was missed */
+	int processes; /* in groups */
 	int *fds;
 	size_t n;
 };
 
-static void note_fifos(struct run *run, void *ctx)
+static void kill_group(struct left *left, struct group *group)
 {
-	struct fifos *fifos = ctx;
+	if (!group)
+		return;
+	if (left->kill)
+		group_kill(group);
+	left->processes += MAX(group_signal(group, SIGKILL, 0), 0);
+}
+
+static void note_run(struct run *run, void *ctx)
+{
+	struct left *fifos = ctx;
 	int *fds;
 
-	if (run->session != fifos->session->name)
+	if (!session_has_run(fifos->session, run))
 		return;
+	kill_group(fifos, run->group);
 	fds = realloc(fifos->fds, (fifos->n + N_STREAMS) * sizeof(*fds));
 	if (!fds)
 		return; /* the next look may have the memory */
@@ -247,26 +267,27 @@ static void note_fifos(struct run *run, void *ctx)
 /* Kills everything that the session has started; how much there was. */
 static int kill_all(struct session *s)
 {
-	struct fifos fifos = { .session = s };
-	int n = 0;
+	struct left left = { .session = s, .kill = s->end_looks++ % KILL_EVERY == 0 };
+	int n;
 
 	if (s->shell.alive)
 		shell_kill(&s->shell);
-	/* Now and then anew with all its might; what came meanwhile is met in between. */
-	if (s->group && s->end_looks++ % KILL_EVERY == 0)
-		group_kill(s->group);
-	if (s->group)
-		n = MAX(group_signal(s->group, SIGKILL, 0), 0);
-	runs_each(&s->keeper->runs, note_fifos, &fifos);
-	n += processes_signal_session(s->keeper->box.init_pid, SIGKILL, s->group ? 0 : s->shell.pid,
-				      fifos.fds, fifos.n);
-	free(fifos.fds);
+	terminals_end_session(s->keeper, s->name);
+	kill_group(&left, s->group);
+	runs_each(&s->keeper->runs, note_run, &left);
+	n = left.processes +
+	    processes_signal_session(s->keeper->box.init_pid, SIGKILL,
+				     s->group ? 0 : s->shell.pid, left.fds, left.n);
+	free(left.fds);
 	return n;
 }
 
 static void cut_run(struct run *run, void *ctx)
 {
-	if (run->session == ctx && !run->said_closed)
+	if (!session_has_run(ctx, run))
+		return;
+	tree_cut(run);
+	if (!run->said_closed)
 		run_cut(run);
 }
 
@@ -278,8 +299,8 @@ static void end_runs(struct session *s)
 	if (s->command.kind == COMMAND_RUN)
 		session_finish_run(s, RUN_SIGNALLED, 128 + SIGKILL);
 	session_release(s);
-	runs_each(&k->runs, cut_run, s->name);
-	/* And they are forgotten: they borrow the session's name. */
+	s->unsettled = NULL;
+	runs_each(&k->runs, cut_run, s);
 	runs_write_records(&k->runs);
 }
 

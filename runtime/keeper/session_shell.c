@@ -162,6 +162,7 @@ static void shell_died(struct session *s, int status)
 	s->command.kind = COMMAND_NONE;
 	loop_timer_clear(&k->loop, &s->watch_timer);
 	shell_close(&s->shell);
+	session_settle(s);
 	control_retire(&s->control);
 	s->broken = false;
 	s->env_stale = false;
@@ -200,6 +201,7 @@ void session_note_init(struct spawned *spawned, const struct init_event *event)
 		session_note_cwd(s);
 		session_say(s);
 		session_release_if_known(s);
+		session_pump(s); /* one may have waited to know which process the shell is */
 		break;
 	case INIT_FAILED:
 		log_warn("start the session's shell: %s", strerror(event->status));

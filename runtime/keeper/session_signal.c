@@ -163,6 +163,33 @@ bool session_signal_late(struct session *s)
 	return true;
 }
 
+int session_signal_tree(struct session *s, int sig)
+{
+	bool ends = sig == SIGINT || sig == SIGQUIT || sig == SIGTERM || sig == SIGHUP ||
+		    sig == SIGKILL;
+	int n;
+
+	if (is_too_early(s)) {
+		late_set(s, sig, false, 0);
+		return 0;
+	}
+	/* The shell first, see signal_to_end(). */
+	if (ends) {
+		s->command.wanted_signal = sig;
+		if (processes_signal_foreground(s->shell.pid, 0, false, s->command.started_ticks))
+			shell_signal(&s->shell, SIGINT);
+		else
+			/* Who waits for jobs in the background has others to be killed first. */
+			signal_shell(s, sig == SIGKILL && group_count(s->group, s->shell.pid) > 0
+						? SIGTERM
+						: sig);
+	}
+	if (sig == SIGKILL)
+		return group_kill_but(s->group, s->shell.pid);
+	n = group_signal(s->group, sig, s->shell.pid);
+	return n < 0 ? n : n > 0 || ends ? 0 : -ESRCH;
+}
+
 int session_signal(struct session *s, struct run *run, int sig)
 {
 	int fifos[N_STREAMS];
@@ -182,6 +209,8 @@ int session_signal(struct session *s, struct run *run, int sig)
 			return -ESRCH;
 		return session_cancel(s, run, "it was taken off the queue by a signal");
 	}
+	if (run->group)
+		return group_signal(run->group, sig, 0) > 0 ? 0 : -ESRCH;
 	/* Its command has ended: who can still write to it is what is left of it. */
 	for (int i = 0; i < N_STREAMS; i++)
 		fifos[i] = run->streams[i] ? run->streams[i]->source.fd : -1;

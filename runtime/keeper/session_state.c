@@ -254,7 +254,7 @@ void session_sync_done(struct session *s)
 	changed |= session_note_cwd(s);
 	if (changed)
 		session_say(s);
-	/* Kills that ended no command are nobody's. */
-	box_oom_killed(&s->keeper->box);
+	if (!s->group)
+		box_oom_killed(&s->keeper->box); /* kills that ended no command are nobody's */
 	session_release_if_known(s);
 }

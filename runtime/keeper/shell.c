@@ -18,10 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
-
-#ifndef PIDFD_SIGNAL_PROCESS_GROUP
-#define PIDFD_SIGNAL_PROCESS_GROUP (1u << 2) /* linux 6.9 */
-#endif
+#include "keeper/processes.h"
 
 enum {
 	START_ENV_BYTES = 96 << 10, /* init takes 128 KiB with the driver's text */
@@ -265,17 +262,7 @@ int shell_signal(const struct shell *shell, int sig)
 
 int shell_signal_group(const struct shell *shell, int sig)
 {
-	if (shell->pidfd < 0)
-		return -ESRCH;
-	if (syscall(SYS_pidfd_send_signal, shell->pidfd, sig, NULL, PIDFD_SIGNAL_PROCESS_GROUP) ==
-	    0)
-		return 0;
-	if (errno != EINVAL)
-		return -errno;
-	/* Before 6.9: safe as long as the shell itself is not gone. */
-	if (syscall(SYS_pidfd_send_signal, shell->pidfd, 0, NULL, 0) < 0)
-		return -errno;
-	return kill(-shell->pid, sig) < 0 ? -errno : 0;
+	return processes_signal_group(shell->pidfd, shell->pid, sig);
 }
 
 void shell_kill(struct shell *shell)
