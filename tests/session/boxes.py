@@ -69,7 +69,9 @@ def start(folder=None, environ=None, **settings):
                   keep_runs=100, cwd="/workspace", env__PATH=PATH, env__HOME="/root",
                   env__LANG="C.UTF-8")
     values.update(settings)
-    return keeper_link.Keeper(program, folder, keeper_link.fields(**values), environ)
+    keeper = keeper_link.Keeper(program, folder, keeper_link.fields(**values), environ)
+    keeper.box = number
+    return keeper
 
 
 def use_shell(keeper, shell):

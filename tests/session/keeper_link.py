@@ -12,13 +12,14 @@ import time
 HEADER = struct.Struct("<IIQQqqqqII")
 FRAGMENT = 64 << 10
 (HELLO, START, SUBMIT, CANCEL, SIGNAL, WATCH, SETENV, CHDIR, STOP, KILL, FREEZE, THAW,
- DESTROY, SESSION_OPEN, SESSION_CLOSE, SESSION_RESET) = range(1, 17)
-WELCOME, REPLY, STATE, RUN, GROWN, SESSION, WHY = range(64, 71)
-TERMINAL, TERMINAL_SIZE = 22, 23
-TERMINAL_FD, TERMINAL_END = 73, 74
+ DESTROY, SESSION_OPEN, SESSION_CLOSE, SESSION_RESET, END, TIMEOUT, USAGE, INPUT, INPUT_END,
+ TERMINAL, TERMINAL_SIZE) = range(1, 24)
+(WELCOME, REPLY, STATE, RUN, GROWN, SESSION, WHY, RUN_USAGE, INPUT_FD, TERMINAL_FD,
+ TERMINAL_END) = range(64, 75)
 RUN_WORDS = ("queued starting running exited signalled timeout oom failed lost").split()
 BOX_WORDS = "new starting running frozen stopping stopped failed".split()
 CLOSED, TRUNCATED, EOF = 1, 2, 1
+TREE = 1
 
 
 def fields(**values):
@@ -47,15 +48,17 @@ class Link:
         self.partial = b""
         self.streams, self.terminal_ends = {}, {}  # by tag: (number, socket); by number: code
 
+        self.usage, self.inputs, self.fds = {}, {}, []
+
     @property
     def session(self):
         return self.sessions.get("default", {})
 
-    def send(self, kind, run=0, v=(), payload=b"", fd=None):
+    def send(self, kind, run=0, v=(), payload=b"", fd=None, flags=0):
         self.tag += 1
         v = tuple(v) + (0,) * (4 - len(v))
         for at in range(0, max(len(payload), 1), FRAGMENT):
-            head = HEADER.pack(kind, 0, self.tag, run, *v, len(payload), at)
+            head = HEADER.pack(kind, flags, self.tag, run, *v, len(payload), at)
             anc = [] if fd is None or at else [(socket.SOL_SOCKET, socket.SCM_RIGHTS,
                                                  array.array("i", [fd]))]
             self.sock.sendmsg([head + payload[at:at + FRAGMENT]], anc)
@@ -66,12 +69,8 @@ class Link:
         if self.closed or not select.select([self.sock], [], [], max(timeout, 0))[0]:
             return False
         data, anc, _, _ = self.sock.recvmsg(HEADER.size + FRAGMENT, socket.CMSG_SPACE(64))
-        fds = [fd for _, _, raw in anc for fd in array.array("i", raw)]
-        if data and fds and HEADER.unpack(data[:HEADER.size])[0] == TERMINAL_FD:
-            _, _, tag, _, number, *_ = HEADER.unpack(data[:HEADER.size])
-            self.streams[tag] = (number, socket.socket(fileno=fds.pop()))
-        for fd in fds:
-            os.close(fd)
+        for _, _, raw in anc:
+            self.fds += array.array("i", raw)
         if not data:
             self.closed = True
             return False
@@ -80,6 +79,9 @@ class Link:
         if len(self.partial) == length:
             self.note(kind, flags, tag, run, (v0, v1, v2, v3), self.partial)
             self.partial = b""
+            for fd in self.fds:
+                os.close(fd)
+            self.fds = []
         return True
 
     def note(self, kind, flags, tag, run, v, payload):
@@ -102,12 +104,19 @@ class Link:
             self.sessions[said["session"]] = said
         elif kind == GROWN:
             self.grown.append((run, v[0], v[1], bool(flags & EOF)))
+        elif kind == TERMINAL_FD:
+            self.streams[tag] = (v[0], socket.socket(fileno=self.fds.pop()))
         elif kind == TERMINAL_END:
             self.terminal_ends[v[0]] = v[1]
         elif kind == WHY:
             self.whys.append(payload.decode())
         elif kind == STATE:
             self.states.append((BOX_WORDS[v[0]], payload.decode()))
+        elif kind == RUN_USAGE:
+            self.usage[run] = {k: int(x) for k, x in (
+                f.decode().split("=", 1) for f in payload.split(b"\0")[:-1])}
+        elif kind == INPUT_FD:
+            self.inputs[run] = self.fds.pop()
         elif kind == WELCOME:
             self.welcome = v
 
@@ -144,9 +153,10 @@ class Keeper(Link):
         self.start = self.request(START, payload=settings, fd=dirfd, timeout=20)
         os.close(dirfd)
 
-    def submit(self, script, session="default", number=None):
+    def submit(self, script, session="default", number=None, **options):
+        """A command of a session, or with session=None a run of its own."""
         self.number = number = number or self.number + 1
-        head = fields(session=session)
+        head = fields(session=session, **options) if session else fields(own="yes", **options)
         if isinstance(script, str):
             script = script.encode()
         error, why = self.request(SUBMIT, run=number, v=(len(head),), payload=head + script)
@@ -154,9 +164,17 @@ class Keeper(Link):
             raise OSError(error, why)
         return self.runs[number]
 
-    def run(self, script, timeout=5.0, session="default"):
+    def own(self, script, **options):
+        return self.submit(script, session=None, **options)
+
+    def input(self, run):
+        """A descriptor to write its standard input to, ours; or the errno."""
+        error, _ = self.request(INPUT, run=run.number)
+        return -error if error else self.inputs.pop(run.number)
+
+    def run(self, script, timeout=5.0, **options):
         """Runs a command to its end; the run may still be open."""
-        run = self.submit(script, session)
+        run = self.submit(script, **options)
         self.wait(lambda: run.ended, timeout)
         return run
 
