@@ -21,6 +21,7 @@
 #include "keeper.h"
 #include "named.h"
 #include "store.h"
+#include "tty.h"
 
 static pthread_rwlock_t registry = PTHREAD_RWLOCK_INITIALIZER;
 static struct box *by_id;   /* live and removed */
@@ -366,7 +367,7 @@ static struct park *end_waiters(struct box *box)
 		ready = park_collect(&run->parks, ESTALE, ready);
 		ready = input_close(run, ESTALE, ready);
 	}
-	return ready;
+	return ttys_lost(box, ESTALE, ready);
 }
 
 int box_remove(struct box *box)

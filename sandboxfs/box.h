@@ -102,6 +102,7 @@ struct box {
 
 	struct why why;
 	struct park_list parks;		 /* requests that wait for the box */
+	struct tty *ttys;		 /* open terminals, see tty.c */
 	struct handle *polls;		 /* handles somebody polls, each a reference */
 	struct files_volume *volumes[2]; /* by enum files_kind; NULL until first used */
 	struct files_volume **ended_volumes;

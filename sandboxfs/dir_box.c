@@ -6,6 +6,7 @@
  *	state why README           how the box is, what was refused, help
  *	files/ root                its /workspace, its whole filesystem
  *	procs/ ps                  its runs, its processes
+ *	tty                        a terminal in it
  *	cwd env/                   of the default session
  *	sessions/                  further ones
  *	image ctl events
@@ -23,6 +24,7 @@
 #include "store.h"
 #include "stream.h"
 #include "submit.h"
+#include "tty.h"
 
 static int box_state_show(struct ctx *ctx, struct text *out)
 {
@@ -142,6 +144,8 @@ static const struct row box_rows[] = {
 	{ "sessions", S_IFDIR | 0700, .dir = DIR_SESSIONS,
 	  .help = "further sessions; mkdir makes one" },
 	{ "ps", S_IFREG | 0400, .show = ps_show, .help = "the processes in the box" },
+	{ "tty", S_IFREG | 0600, ROW_FRESH, .ops = &tty_ops,
+	  .help = "a terminal with a login shell, while it is open; see sandboxfs shell" },
 	{ "cwd", S_IFREG | 0600, .ops = &cwd_ops,
 	  .help = "the session's working directory; may be written" },
 	{ "env", S_IFDIR | 0700, .dir = DIR_ENV, .help = "its environment, one file a variable" },

@@ -2,8 +2,8 @@
 /*
  * sessions, and one of them:
  *
- *	NAME/  made by mkdir: cmd out err exit log state cwd env/ user ctl, as the box has them for
- *	       its default session
+ *	NAME/  made by mkdir: cmd out err exit log state cwd env/ user tty ctl, as the box has them
+ *	       for its default session
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,6 +15,7 @@
 #include "store.h"
 #include "stream.h"
 #include "submit.h"
+#include "tty.h"
 
 /* --- sessions ----------------------------------------------------------------------------------- */
 
@@ -182,6 +183,8 @@ static const struct row session_rows[] = {
 	{ "env", S_IFDIR | 0700, .dir = DIR_ENV, .help = "its environment" },
 	{ "user", S_IFREG | 0600, ROW_SIZED, .show = session_user_show, .store = session_user_store,
 	  .help = "who runs it; to be set before its first command" },
+	{ "tty", S_IFREG | 0600, ROW_FRESH, .ops = &tty_ops,
+	  .help = "the session's own terminal, which lives on when nobody is attached" },
 	{ "ctl", S_IFREG | 0200, ROW_FRESH, .ops = &ctl_ops,
 	  .help = "verb: reset (what it started ends, a fresh shell begins)" },
 };

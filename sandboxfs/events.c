@@ -161,7 +161,7 @@ static int events_read(struct ctx *ctx, struct handle *h, size_t size, off_t off
 		return fuse_reply_buf(ctx->req, NULL, 0), TREE_ANSWERED;
 	pthread_mutex_lock(&events_lock);
 	chunk = reader_take(h, ctx->uid, size);
-	if (!chunk && (h->flags & O_NONBLOCK))
+	if (!chunk && (ctx->flags & O_NONBLOCK))
 		r = -EAGAIN;
 	else if (!chunk)
 		r = park_add(&waiting, &events_lock, &reader_park, ctx->req, h, h->box, &wait);

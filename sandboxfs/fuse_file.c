@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "base/cleanup.h"
 #include "box.h"
@@ -99,7 +100,8 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 /* The request's view of an open file. Its box may have been removed meanwhile: that is for the
  * operation to say, since what was read so far can be read again. */
-static void ctx_of_handle(struct ctx *ctx, fuse_req_t req, struct handle *h)
+static void ctx_of_handle(struct ctx *ctx, fuse_req_t req, struct handle *h,
+			  const struct fuse_file_info *fi)
 {
 	const struct fuse_ctx *caller = fuse_req_ctx(req);
 
@@ -108,6 +110,7 @@ static void ctx_of_handle(struct ctx *ctx, fuse_req_t req, struct handle *h)
 			     .box = h->box,
 			     .uid = caller->uid,
 			     .gid = caller->gid,
+			     .flags = fi->flags,
 			     .pid = caller->pid };
 }
 
@@ -121,7 +124,7 @@ void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct 
 		files_ops.read(req, ino, size, offset, fi);
 		return;
 	}
-	ctx_of_handle(&ctx, req, h);
+	ctx_of_handle(&ctx, req, h, fi);
 	if (h->row->ops)
 		r = h->row->ops->read ? h->row->ops->read(&ctx, h, size, offset) : -EACCES;
 	else
@@ -203,7 +206,7 @@ void ops_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	ctx_of_handle(&ctx, req, h);
+	ctx_of_handle(&ctx, req, h, fi);
 	if (r == 0)
 		r = write_to(&ctx, h, copy, size, offset);
 	if (r < 0)
@@ -222,7 +225,7 @@ void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		files_ops.flush(req, ino, fi);
 		return;
 	}
-	ctx_of_handle(&ctx, req, h);
+	ctx_of_handle(&ctx, req, h, fi);
 	if (h->row->ops && h->row->ops->flush)
 		r = h->row->ops->flush(&ctx, h);
 	if (r <= 0)
@@ -246,9 +249,12 @@ void ops_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct 
 	struct ctx ctx;
 
 	if (h && h->row->ops && h->row->ops->poll) {
-		ctx_of_handle(&ctx, req, h);
+		ctx_of_handle(&ctx, req, h, fi);
 		/* Registered first: what moves from here on is told. */
-		if (ph && h->box) {
+		if (ph && h->row->ops->add_poll) {
+			h->row->ops->add_poll(h, ph);
+			ph = NULL;
+		} else if (ph && h->box) {
 			pthread_mutex_lock(&h->box->lock);
 			stream_add_poll(h, ph);
 			pthread_mutex_unlock(&h->box->lock);
@@ -259,4 +265,29 @@ void ops_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct 
 	if (ph)
 		fuse_pollhandle_destroy(ph);
 	fuse_reply_poll(req, mask);
+}
+
+/* Only requests come whose number says how much they carry (the kernel's restriction). */
+void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg,
+	       struct fuse_file_info *fi, unsigned int flags, const void *in, size_t in_size,
+	       size_t out_size)
+{
+	struct handle *h = files_owns(ino) || flags & FUSE_IOCTL_DIR ? NULL : handle_of(fi);
+	bool write = _IOC_DIR(cmd) & _IOC_WRITE, read = _IOC_DIR(cmd) & _IOC_READ;
+	_cleanup_text_ struct text out = { 0 };
+	struct ctx ctx;
+	int r = -ENOTTY;
+
+	(void)arg;
+	if (h && h->row->ops && h->row->ops->ioctl && (!write || in_size == _IOC_SIZE(cmd)) &&
+	    (!read || out_size == _IOC_SIZE(cmd))) {
+		ctx_of_handle(&ctx, req, h, fi);
+		r = h->row->ops->ioctl(&ctx, h, cmd, in, &out);
+	}
+	if (r == 0 && out.failed)
+		r = -ENOMEM;
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		fuse_reply_ioctl(req, 0, out.data, out.len);
 }

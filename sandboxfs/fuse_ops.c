@@ -420,6 +420,7 @@ const struct fuse_lowlevel_ops sandboxfs_ops = {
 	.setlk = ops_setlk,
 	.flock = ops_flock,
 	.poll = ops_poll,
+	.ioctl = ops_ioctl,
 	.fallocate = ops_fallocate,
 	.copy_file_range = ops_copy_file_range,
 	.lseek = ops_lseek,

@@ -155,6 +155,13 @@ int keeper_signal_tree(struct box *box, uint64_t run, int sig)
 	return send_message(box, &m, NULL, NULL, 0);
 }
 
+int keeper_terminal_size(struct box *box, uint64_t number, uint16_t rows, uint16_t columns)
+{
+	const struct msg m = { .type = MSG_TERMINAL_SIZE, .v = { (int64_t)number, rows, columns } };
+
+	return send_message(box, &m, NULL, NULL, 0);
+}
+
 int keeper_run_ask(struct box *box, enum msg_type type, uint64_t tag, uint64_t run)
 {
 	const struct msg m = { .type = type, .tag = tag, .run = run };

@@ -34,6 +34,8 @@ int keeper_request(struct box *box, enum msg_type type, uint64_t tag, int64_t v0
  * becomes run->answered, run->refused. */
 int keeper_submit(struct box *box, struct run *run, struct text *fields, const char *script,
 		  size_t len);
+/* MSG_TERMINAL_SIZE. */
+int keeper_terminal_size(struct box *box, uint64_t number, uint16_t rows, uint16_t columns);
 int keeper_run_request(struct box *box, enum msg_type type, uint64_t run, int64_t v0, int64_t v1);
 
 /* A signal to everything that the run started. */

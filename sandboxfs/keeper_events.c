@@ -22,6 +22,7 @@
 #include "store.h"
 #include "stream.h"
 #include "tree.h"
+#include "tty.h"
 
 static void collect_run(struct keeper *k, struct run *run, int error)
 {
@@ -269,6 +270,13 @@ static void on_message(struct keeper *k, const struct msg *m, const char *payloa
 	case MSG_RUN_USAGE:
 		on_usage(k, m, payload);
 		break;
+	case MSG_TERMINAL_FD:
+		if (n_fds == 1)
+			tty_take_stream(k->box, m->tag, (uint64_t)m->v[0], &fds[0]);
+		break;
+	case MSG_TERMINAL_END:
+		k->answers = tty_note_end(k->box, (uint64_t)m->v[0], (int)m->v[1], k->answers);
+		break;
 	case MSG_WHY:
 		why_add(&k->box->why, k->box->uid, "%s", payload);
 		break;
@@ -317,6 +325,7 @@ static void keeper_ended(struct keeper *k)
 	box->keeper = NULL;
 	sessions_keeper_gone(box);
 	box_runs_lost(box, &k->answers);
+	k->answers = ttys_lost(box, EIO, k->answers);
 	k->streams_moved = true;
 	box_volumes_stopped(box);
 	keeper_block_free(box);

@@ -191,7 +191,7 @@ static int stream_read(struct ctx *ctx, struct handle *h, size_t size, off_t off
 	pthread_mutex_lock(&box->lock);
 	n = h->run_number ? available(h, MIN(size, (size_t)MAX_READ), offset) : 0;
 	if (!n && h->run_number && !is_closed(h)) {
-		if (h->flags & O_NONBLOCK)
+		if (ctx->flags & O_NONBLOCK)
 			r = -EAGAIN;
 		else
 			r = park_add(&h->run->parks, &box->lock, &stream_park, ctx->req, h, box,
@@ -327,7 +327,7 @@ static int exit_read(struct ctx *ctx, struct handle *h, size_t size, off_t offse
 		return -EINVAL;
 	pthread_mutex_lock(&box->lock);
 	if (!exit_is_known(h)) {
-		r = h->flags & O_NONBLOCK ? -EAGAIN
+		r = ctx->flags & O_NONBLOCK ? -EAGAIN
 					  : park_add(&h->run->parks, &box->lock, &exit_park,
 						     ctx->req, h, box, &wait);
 		pthread_mutex_unlock(&box->lock);

@@ -149,7 +149,7 @@ int transaction_read(struct ctx *ctx, struct handle *h, size_t size, off_t offse
 		r = submit(h);
 	if (r == 0)
 		r = transaction_take(h, wait.size, &chunk);
-	if (r == -EAGAIN && !(h->flags & O_NONBLOCK)) {
+	if (r == -EAGAIN && !(ctx->flags & O_NONBLOCK)) {
 		r = park_add(&h->run->parks, &box->lock, &transaction_park, ctx->req, h, box,
 			     &wait);
 		pthread_mutex_unlock(&box->lock);

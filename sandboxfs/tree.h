@@ -23,6 +23,7 @@ struct log_reader;
 struct merge;
 struct row;
 struct run;
+struct tty;
 
 /* One request: on which node, for whom. box is a reference held for its duration, or NULL. */
 struct ctx {
@@ -32,6 +33,7 @@ struct ctx {
 	struct box *box;
 	uid_t uid;
 	gid_t gid;
+	int flags; /* of the open file now, in reads and writes: fcntl(2) may have changed them */
 	pid_t pid; /* thread id of the caller in our pid namespace; 0 if it has none there */
 };
 
@@ -65,6 +67,7 @@ struct handle {
 	struct merge *merge;	/* a transaction's output */
 	bool read_back;		/* a run's number has been read */
 	struct log_reader *log; /* transcript.c */
+	struct tty *tty;	/* tty.c */
 	uint64_t position;	/* of the events, or in a transaction's output */
 };
 
@@ -87,6 +90,12 @@ struct row_ops {
 	void (*release)(struct handle *h);
 	/* POLLIN and the like that hold now. box->lock is not held. */
 	unsigned int (*poll)(struct ctx *ctx, struct handle *h);
+	/* Keeps ph (its own from then on) and tells it when that changes. NULL: what is told when
+	 * something of the box's runs moves will do. */
+	void (*add_poll)(struct handle *h, struct fuse_pollhandle *ph);
+	/* ioctl(2): in holds what cmd says is written, out gets what it says is read. 0 or -errno. */
+	int (*ioctl)(struct ctx *ctx, struct handle *h, unsigned int cmd, const void *in,
+		     struct text *out);
 	bool stream; /* reads and writes of one handle must not wait for each other */
 };
 
