@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sandboxfs: the command line. Mounting in the foreground or background, and stopping. Must not
- * know anything of boxes.
+ * sandboxfs: the command line. Mounting in the foreground or background, stopping, and a terminal in
+ * a box (shell.c). Must not know anything of boxes.
  *
  * Where to read on: daemon.c (the whole), tree.h (the tree as tables), dir_box.c (a box's
  * entries), submit.c (what a command is), keeper.c (the processes behind boxes), files.h.
@@ -25,6 +25,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "daemon.h"
+#include "shell.h"
 #include "store.h"
 #include "version.h"
 
@@ -41,9 +42,11 @@ static void print_help(void)
 	text_add_str(
 		&t,
 		"Usage: sandboxfs [-f] [-c FILE] [-o KEY=VALUE,…] MOUNTPOINT\n"
-		"       sandboxfs stop MOUNTPOINT\n\n"
+		"       sandboxfs stop MOUNTPOINT\n"
+		"       sandboxfs shell [-s SESSION] BOXDIR\n\n"
 		"Mounts a tree in which every directory is a sandbox: mkdir makes one, writing to\n"
-		"its cmd runs a command, rmdir destroys it. See sandboxfs(1) and sandboxfs(5).\n\n"
+		"its cmd runs a command, rmdir destroys it. `sandboxfs shell` is a terminal in\n"
+		"one. See sandboxfs(1) and sandboxfs(5).\n\n"
 		"  -f, --foreground   stay in the foreground\n"
 		"  -c, --config FILE  settings (default: " DEFAULT_CONFIG " if it is there)\n"
 		"  -o KEY=VALUE,…     settings, over those of the file\n"
@@ -329,5 +332,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "Usage: sandboxfs stop MOUNTPOINT\n");
 		return 2;
 	}
+	if (argc > 1 && !strcmp(argv[1], "shell"))
+		return shell_command(argc - 1, argv + 1);
 	return mount_command(argc, argv);
 }

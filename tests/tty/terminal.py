@@ -13,6 +13,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../lib"))
 from sbx import *  # noqa: E402,F403
+from sbx import DAEMON  # noqa: E402,F401
 
 SET_SIZE, EXIT_CODE = 0x40045B01, 0x80045B02
 
@@ -91,8 +92,12 @@ class OnPty(Terminal):
         self.resize(24, 80)
         self.before = termios.tcgetattr(self.slave)
         self.proc = subprocess.Popen(argv, cwd=cwd, stdin=self.slave, stdout=self.slave,
-                                     stderr=self.slave, env=env, start_new_session=True)
+                                     stderr=self.slave, env=env, start_new_session=True,
+                                     preexec_fn=self.take_control)
         super().__init__(master)
+
+    def take_control(self):
+        fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
 
     def resize(self, rows, columns):
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
