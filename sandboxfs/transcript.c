@@ -112,12 +112,17 @@ static int read_run(struct log_reader *r, uint64_t run, uint64_t offset, size_t 
 
 /* --- entries ------------------------------------------------------------------------------------ */
 
-/* What stands where nothing is any more: position at of length bytes. */
-static char blank(uint64_t at, uint64_t length)
+/*
+ * Adds what stands where nothing is any more: a note, blanks, and a newline at the end of the
+ * stretch. The bytes from `at` on, of a stretch of that length, until out has reached goal.
+ */
+static void fill(struct text *out, size_t goal, uint64_t at, uint64_t length)
 {
-	if (at == length - 1)
-		return '\n';
-	return at < strlen(removed_note) ? removed_note[at] : ' ';
+	const char *note = length > strlen(removed_note) ? removed_note : "";
+	const size_t note_len = strlen(note);
+
+	for (; out->len < goal && !out->failed; at++)
+		text_add_char(out, at == length - 1 ? '\n' : at < note_len ? note[at] : ' ');
 }
 
 static int read_script(const struct log_reader *r, const struct log_entry *entry, uint64_t offset,
@@ -148,8 +153,10 @@ static int read_script(const struct log_reader *r, const struct log_entry *entry
 static int read_text(const struct log_reader *r, const struct log_entry *entry, uint64_t at,
 		     size_t size, struct text *out)
 {
+	const size_t start = out->len;
 	char text[LOG_TEXT_SIZE];
 	size_t len = log_entry_text(entry, text), n = 0;
+	int e;
 
 	if (at < len) {
 		n = MIN(len - at, size);
@@ -157,26 +164,33 @@ static int read_text(const struct log_reader *r, const struct log_entry *entry, 
 	}
 	if (n == size)
 		return 0;
-	return read_script(r, entry, at + n - len, size - n, out);
+	e = read_script(r, entry, at + n - len, size - n, out);
+	fill(out, start + size, at + (out->len - start) - len, entry->text - len);
+	return e;
 }
 
 /* Adds the bytes [at, at + size) of an entry, all within its length. */
 static int read_entry(struct log_reader *r, const struct log_entry *entry, uint64_t length,
 		      uint64_t at, size_t size, struct text *out)
 {
-	const size_t goal = out->len + size, start = out->len;
+	const size_t goal = out->len + size;
+	size_t n = 0, start;
 	int e = 0;
 
-	if (entry->kind != LOG_GAP && at < entry->text)
-		e = read_text(r, entry, at, MIN(size, entry->text - at), out);
-	if (e == 0 && entry->kind != LOG_GAP && at + size > entry->text &&
-	    out->len == start + (at < entry->text ? entry->text - at : 0)) {
-		uint64_t behind = MAX(at, entry->text) - entry->text;
-
-		e = read_run(r, entry->run, entry->from + behind, goal - out->len, out);
+	if (entry->kind == LOG_GAP) {
+		fill(out, goal, at, length);
+		return 0;
 	}
-	while (e == 0 && out->len < goal && !out->failed)
-		text_add_char(out, blank(at + (out->len - start), length));
+	if (at < entry->text) {
+		n = (size_t)MIN(size, entry->text - at);
+		e = read_text(r, entry, at, n, out);
+	}
+	if (e < 0 || n == size)
+		return e;
+	start = out->len;
+	at = at + n - entry->text;
+	e = read_run(r, entry->run, entry->from + at, size - n, out);
+	fill(out, goal, at + (out->len - start), length - entry->text);
 	return e;
 }
 
