@@ -388,7 +388,7 @@ static int write_header(int fd, uint64_t dropped)
 {
 	uint8_t header[LOG_ENTRY_SIZE] = { 0 };
 
-	memcpy(header, LOG_MAGIC, strlen(LOG_MAGIC));
+	memcpy(header, LOG_MAGIC, sizeof(LOG_MAGIC) - 1);
 	put64(header + AT_DROPPED, dropped);
 	return write_at(fd, header, sizeof(header), 0);
 }

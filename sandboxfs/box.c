@@ -490,8 +490,11 @@ static void adopt(struct box *box)
 		box->state = BOX_STOPPED;
 	if (!lives) {
 		if (was == BOX_STARTING || was == BOX_RUNNING || was == BOX_FROZEN ||
-		    was == BOX_STOPPING)
+		    was == BOX_STOPPING) {
 			box_clean_at_start(box);
+			event_add(box, "state", "{s:s,s:s}", "state", box_state_word(box->state),
+				  "why", "its keeper ended while there was no daemon");
+		}
 		box->block = 0;
 		return;
 	}

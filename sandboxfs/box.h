@@ -55,6 +55,8 @@ struct run {
 	struct input *input;	  /* input.c; NULL: nobody has opened it yet */
 	struct run_usage usage;	  /* as last told */
 	struct park_list parks;	  /* requests that wait for it */
+	char title[81];		  /* beginning of its script's first line, any bytes */
+	int64_t started_us;	  /* 0: not yet */
 };
 
 enum { ENDED_RUNS = 8 };
@@ -101,6 +103,7 @@ struct box {
 	bool named_loaded;
 
 	struct why why;
+	uint64_t n_events;		 /* so far; under events_lock */
 	struct park_list parks;		 /* requests that wait for the box */
 	struct tty *ttys;		 /* open terminals, see tty.c */
 	struct handle *polls;		 /* handles somebody polls, each a reference */

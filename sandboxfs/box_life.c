@@ -26,6 +26,8 @@
 
 void box_set_state(struct box *box, enum box_state state, const char *reason)
 {
+	_cleanup_text_ struct text why = { 0 };
+
 	if (state == BOX_FAILED)
 		snprintf(box->failed_why, sizeof(box->failed_why), "%s", reason ? reason : "");
 	else if (state == BOX_STARTING)
@@ -36,8 +38,11 @@ void box_set_state(struct box *box, enum box_state state, const char *reason)
 		return;
 	box->state = state;
 	box->changed_us = realtime_us();
-	event_add(box, "state", reason ? "{s:s,s:s}" : "{s:s}", "state", box_state_word(state),
-		  "why", reason);
+	/* What a keeper says may hold any bytes. */
+	if (reason)
+		text_add_escaped(&why, reason, strlen(reason));
+	event_add(box, "state", why.data ? "{s:s,s:s}" : "{s:s}", "state", box_state_word(state),
+		  "why", why.data);
 	/* Starting, and what follows it, is saved by who knows that it went well. */
 	if (state == BOX_STOPPED || state == BOX_FAILED)
 		store_save(box);
@@ -115,6 +120,7 @@ struct run *box_run_adopt(struct box *box, uint64_t number)
 		snprintf(run->session, sizeof(run->session), "%s", rec.session);
 		snprintf(run->name, sizeof(run->name), "%s", rec.name);
 		run->timeout_ms = rec.timeout_ms;
+		run->started_us = rec.started_us;
 	}
 	run_usage_clear(&run->usage);
 	HASH_ADD(hh, box->runs, number, sizeof(run->number), run);
@@ -233,6 +239,7 @@ void box_runs_lost(struct box *box, struct park **ready)
 		if (!run->ended) {
 			run->state = RUN_LOST;
 			run->end_size[STREAM_OUT] = run->end_size[STREAM_ERR] = UINT64_MAX;
+			event_run_ended(box, run, NULL);
 		}
 		run->ended = run->closed = run->answered = true;
 		*ready = input_close(run, EPIPE, *ready);

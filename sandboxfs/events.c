@@ -26,12 +26,45 @@ struct event {
 	uid_t uid;
 };
 
+/* How many events there were of an owner's boxes. */
+struct owner {
+	UT_hash_handle hh;
+	uid_t uid;
+	uint64_t n;
+};
+
+/* Of an open file; under events_lock. */
+struct event_reader {
+	uint64_t position; /* number of the next event to look at */
+	uint64_t seen;	   /* how many for this reader lie before it */
+	uid_t uid;	   /* who opened it */
+};
+
 static pthread_mutex_t events_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct event ring[RING];
 static uint64_t next_event; /* number of the next one */
+static struct owner *owners;
 static struct park_list waiting;
+static struct handle *pollers; /* by poll_next, each a reference */
 
-void event_add(const struct box *box, const char *what, const char *fields, ...)
+/* Lets readers know how many they have missed. events_lock held. */
+static void count_event(struct box *box)
+{
+	struct owner *owner;
+
+	box->n_events++;
+	HASH_FIND(hh, owners, &box->uid, sizeof(box->uid), owner);
+	if (!owner) {
+		owner = calloc(1, sizeof(*owner));
+		if (!owner)
+			return;
+		owner->uid = box->uid;
+		HASH_ADD(hh, owners, uid, sizeof(owner->uid), owner);
+	}
+	owner->n++;
+}
+
+void event_add(struct box *box, const char *what, const char *fields, ...)
 {
 	json_t *event = json_pack("{s:f,s:s,s:s}", "time", (double)realtime_us() / 1e6, "box",
 				  box->name, "event", what);
@@ -64,52 +97,93 @@ void event_add(const struct box *box, const char *what, const char *fields, ...)
 	slot = &ring[next_event++ % RING];
 	free(slot->line);
 	*slot = (struct event){ .line = line, .box = box->id, .uid = box->uid };
+	count_event(box);
 	pthread_mutex_unlock(&events_lock);
 	daemon_kick();
 }
 
-static bool is_for(const struct event *e, const struct handle *h, uid_t uid)
+static bool is_for(const struct event *e, const struct handle *h)
 {
 	if (h->box)
 		return e->box == h->box->id;
-	return uid == 0 || e->uid == uid;
+	return h->events->uid == 0 || e->uid == h->events->uid;
 }
 
-/* Fills out with whole lines for this reader from h->position on. events_lock held. */
-static void events_take(struct handle *h, uid_t uid, size_t size, struct text *out)
+/* How many there were for this reader, since the daemon started. */
+static uint64_t count_for(const struct handle *h)
 {
-	uint64_t oldest = next_event > RING ? next_event - RING : 0;
+	struct owner *owner;
 
-	if (h->position < oldest) {
+	if (h->box)
+		return h->box->n_events;
+	if (h->events->uid == 0)
+		return next_event;
+	HASH_FIND(hh, owners, &h->events->uid, sizeof(h->events->uid), owner);
+	return owner ? owner->n : 0;
+}
+
+static uint64_t oldest_event(void)
+{
+	return next_event > RING ? next_event - RING : 0;
+}
+
+/* Of those still there from `from` on, how many are for this reader? */
+static uint64_t count_there(const struct handle *h, uint64_t from)
+{
+	uint64_t n = 0;
+
+	for (; from < next_event; from++)
+		n += is_for(&ring[from % RING], h);
+	return n;
+}
+
+static void skip_missed(struct handle *h, struct text *out)
+{
+	struct event_reader *r = h->events;
+	uint64_t now;
+
+	if (r->position >= oldest_event())
+		return;
+	r->position = oldest_event();
+	now = count_for(h) - count_there(h, r->position);
+	if (now > r->seen)
 		text_printf(out, "{\"event\":\"missed\",\"count\":%llu}\n",
-			    (unsigned long long)(oldest - h->position));
-		h->position = oldest;
-	}
-	for (; h->position < next_event; h->position++) {
-		const struct event *e = &ring[h->position % RING];
+			    (unsigned long long)(now - r->seen));
+	r->seen = now;
+}
 
-		if (!is_for(e, h, uid))
+/* Fills out with whole lines for this reader. events_lock held. */
+static void events_take(struct handle *h, size_t size, struct text *out)
+{
+	struct event_reader *r = h->events;
+
+	skip_missed(h, out);
+	for (; r->position < next_event; r->position++) {
+		const struct event *e = &ring[r->position % RING];
+
+		if (!is_for(e, h))
 			continue;
 		if (out->len && out->len + strlen(e->line) > size)
 			return;
 		text_add_str(out, e->line);
+		r->seen++;
 	}
 }
 
 /* The part of a long line that did not fit the last read waits in h->text. */
-static bool reader_fill(struct handle *h, uid_t uid, size_t size)
+static bool reader_fill(struct handle *h, size_t size)
 {
 	if (!h->text.len)
-		events_take(h, uid, size, &h->text);
+		events_take(h, size, &h->text);
 	return h->text.len != 0;
 }
 
 /* Takes what one read gets; NULL: nothing yet, or no memory. events_lock held. */
-static struct chunk *reader_take(struct handle *h, uid_t uid, size_t size)
+static struct chunk *reader_take(struct handle *h, size_t size)
 {
 	struct chunk *chunk;
 
-	if (!reader_fill(h, uid, size))
+	if (!reader_fill(h, size))
 		return NULL;
 	size = MIN(size, h->text.len);
 	chunk = malloc(sizeof(*chunk) + size);
@@ -124,7 +198,7 @@ static struct chunk *reader_take(struct handle *h, uid_t uid, size_t size)
 
 static enum park_verdict reader_look(struct park *park)
 {
-	park->chunk = reader_take(park->handle, park->uid, park->wait.size);
+	park->chunk = reader_take(park->handle, park->wait.size);
 	return park->chunk ? PARK_ANSWER : PARK_WAIT;
 }
 
@@ -141,33 +215,48 @@ static void reader_answer(struct park *park, int error)
 
 static const struct park_type reader_park = { reader_look, reader_answer, NULL };
 
+/* Begins with the last ones that are for this reader. */
 static int events_open(struct ctx *ctx, struct handle *h)
 {
-	(void)ctx;
+	struct event_reader *r = calloc(1, sizeof(*r));
+	uint64_t n = 0;
+
+	if (!r)
+		return -ENOMEM;
+	h->events = r;
+	r->uid = ctx->uid;
 	pthread_mutex_lock(&events_lock);
-	h->position = next_event > KEPT_FOR_NEW_READERS ? next_event - KEPT_FOR_NEW_READERS : 0;
+	r->position = next_event;
+	while (r->position > oldest_event() && n < KEPT_FOR_NEW_READERS)
+		n += is_for(&ring[--r->position % RING], h);
+	r->seen = count_for(h) - n;
 	pthread_mutex_unlock(&events_lock);
 	return 0;
+}
+
+static void events_release(struct handle *h)
+{
+	free(take_ptr(h->events));
 }
 
 static int events_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
 {
 	const struct park_wait wait = { .size = size };
 	struct chunk *chunk;
+	bool end;
 	int r = 0;
 
 	(void)offset;
-	if (h->box && h->box->removed)
-		return fuse_reply_buf(ctx->req, NULL, 0), TREE_ANSWERED;
 	pthread_mutex_lock(&events_lock);
-	chunk = reader_take(h, ctx->uid, size);
-	if (!chunk && (ctx->flags & O_NONBLOCK))
+	chunk = reader_take(h, size);
+	end = !chunk && h->box && h->box->removed;
+	if (!chunk && !end && (ctx->flags & O_NONBLOCK))
 		r = -EAGAIN;
-	else if (!chunk)
+	else if (!chunk && !end)
 		r = park_add(&waiting, &events_lock, &reader_park, ctx->req, h, h->box, &wait);
 	pthread_mutex_unlock(&events_lock);
-	if (chunk)
-		fuse_reply_buf(ctx->req, chunk->bytes, chunk->len);
+	if (chunk || end)
+		fuse_reply_buf(ctx->req, end ? NULL : chunk->bytes, end ? 0 : chunk->len);
 	free(chunk);
 	return r < 0 ? r : TREE_ANSWERED;
 }
@@ -176,17 +265,75 @@ static unsigned int events_poll(struct ctx *ctx, struct handle *h)
 {
 	unsigned int mask = 0;
 
+	(void)ctx;
 	pthread_mutex_lock(&events_lock);
-	if (reader_fill(h, ctx->uid, 4096))
+	if (reader_fill(h, 4096) || (h->box && h->box->removed))
 		mask = POLLIN;
 	pthread_mutex_unlock(&events_lock);
 	return mask;
+}
+
+static void events_add_poll(struct handle *h, struct fuse_pollhandle *ph)
+{
+	struct fuse_pollhandle *old;
+
+	pthread_mutex_lock(&events_lock);
+	old = h->poll;
+	h->poll = ph;
+	if (!old) {
+		h->poll_next = pollers;
+		pollers = handle_ref(h);
+	}
+	pthread_mutex_unlock(&events_lock);
+	if (old)
+		fuse_pollhandle_destroy(old);
+}
+
+/* Takes off the list whoever has something to read; those of a box that goes, too. */
+static struct handle *take_pollers(const struct box *gone, bool all)
+{
+	struct handle *ready = NULL, **at = &pollers, *h;
+
+	pthread_mutex_lock(&events_lock);
+	while ((h = *at)) {
+		if (!all && h->box != gone && !reader_fill(h, 4096)) {
+			at = &h->poll_next;
+			continue;
+		}
+		*at = h->poll_next;
+		h->poll_next = ready;
+		ready = h;
+	}
+	pthread_mutex_unlock(&events_lock);
+	return ready;
+}
+
+/* Without locks: the kernel asks again at once. */
+static void tell_pollers(struct handle *ready)
+{
+	struct handle *next;
+
+	for (; ready; ready = next) {
+		struct fuse_pollhandle *ph;
+
+		pthread_mutex_lock(&events_lock);
+		next = ready->poll_next;
+		ph = take_ptr(ready->poll);
+		pthread_mutex_unlock(&events_lock);
+		if (ph) {
+			fuse_lowlevel_notify_poll(ph);
+			fuse_pollhandle_destroy(ph);
+		}
+		handle_put(ready);
+	}
 }
 
 const struct row_ops events_ops = {
 	.open = events_open,
 	.read = events_read,
 	.poll = events_poll,
+	.add_poll = events_add_poll,
+	.release = events_release,
 	.stream = true,
 };
 
@@ -198,13 +345,16 @@ void events_wake(void)
 	ready = park_collect(&waiting, 0, NULL);
 	pthread_mutex_unlock(&events_lock);
 	park_answer(ready);
+	tell_pollers(take_pollers((const struct box *)-1, false));
 }
 
 void events_end(const struct box *box)
 {
-	struct park *ready = NULL, *park, *next;
+	struct park *ready, *park, *next;
 
 	pthread_mutex_lock(&events_lock);
+	/* The last events come before the end. */
+	ready = park_collect(&waiting, 0, NULL);
 	for (park = waiting.first; park; park = next) {
 		next = park->next;
 		if (box && park->box != box)
@@ -213,4 +363,5 @@ void events_end(const struct box *box)
 	}
 	pthread_mutex_unlock(&events_lock);
 	park_answer(ready);
+	tell_pollers(take_pollers(box, !box));
 }

@@ -45,8 +45,15 @@ static void on_welcome(struct keeper *k, const struct msg *m, const char *payloa
 		snprintf(box->cgroup, sizeof(box->cgroup), "%s", cgroup);
 	if (n_fds == 2)
 		box_volumes_live(box, take_fd(&fds[0]), take_fd(&fds[1]));
-	if (m->v[1] >= 0 && m->v[1] < N_BOX_STATES && box->state != (enum box_state)m->v[1])
+	if (m->v[1] < 0 || m->v[1] >= N_BOX_STATES || box->state == (enum box_state)m->v[1])
+		return;
+	if (box->state == BOX_STARTING) {
 		box_set_state(box, (enum box_state)m->v[1], NULL);
+		return;
+	}
+	/* Adopted: it is news to us only. */
+	box->state = (enum box_state)m->v[1];
+	event_add(box, "found", "{s:s}", "state", box_state_word(box->state));
 }
 
 static void on_state(struct keeper *k, const struct msg *m, const char *payload)
@@ -76,7 +83,7 @@ static void refuse_run(struct keeper *k, struct run *run, int error, const char 
 	log_add_refused(box, run->session, run->number, run->script, run->script_len);
 	why_add(&box->why, box->uid, "run %llu was not started: %s (%s)",
 		(unsigned long long)run->number, strerror(error), why);
-	event_add(box, "run_failed", "{s:I,s:s}", "run", (json_int_t)run->number, "why", why);
+	event_run_ended(box, run, why);
 	collect_run(k, run, 0);
 	box_run_forget(box, run);
 }
@@ -186,18 +193,22 @@ static void on_reply(struct keeper *k, const struct msg *m, const char *payload)
 	collect_box(k);
 }
 
-static void run_event(const struct box *box, const struct run *run, bool was_ended)
+static void run_event(struct keeper *k, struct run *run, enum run_state was, bool was_ended)
 {
-	if (run->state == RUN_RUNNING)
-		event_add(box, "run_started", "{s:I}", "run", (json_int_t)run->number);
-	else if (run->ended && !was_ended)
-		event_add(box, "run_ended", "{s:I,s:s,s:i}", "run", (json_int_t)run->number,
-			  "state", run_state_word(run->state), "exit", run->code);
+	if (run->ended && !was_ended)
+		event_run_ended(k->box, run, NULL);
+	else if (!k->ready)
+		return; /* an adopted keeper tells what has been so for long */
+	else if (run->state == RUN_QUEUED && !run->answered)
+		event_run_queued(k->box, run);
+	else if (run->state == RUN_RUNNING && was != RUN_RUNNING)
+		event_run_started(k->box, run);
 }
 
 static void on_run(struct keeper *k, const struct msg *m)
 {
 	struct box *box = k->box;
+	enum run_state was;
 	struct run *run;
 	bool was_ended;
 
@@ -209,7 +220,7 @@ static void on_run(struct keeper *k, const struct msg *m)
 	if (!run)
 		return;
 	was_ended = run->ended;
-	run->answered = true;
+	was = run->state;
 	run->state = (enum run_state)m->v[0];
 	run->code = (int)m->v[1];
 	run->truncated |= m->flags & MSG_RUN_TRUNCATED;
@@ -223,7 +234,8 @@ static void on_run(struct keeper *k, const struct msg *m)
 		box->last_ended_run = MAX(box->last_ended_run, run->number);
 	if (run->ended)
 		k->answers = input_close(run, EPIPE, k->answers);
-	run_event(box, run, was_ended);
+	run_event(k, run, was, was_ended);
+	run->answered = true;
 	collect_run(k, run, 0);
 	if (run->closed && run->unwanted)
 		box_run_remove(box, run->number);

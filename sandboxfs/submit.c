@@ -20,6 +20,7 @@
 #include "caller.h"
 #include "daemon.h"
 #include "dirs.h"
+#include "events.h"
 #include "fuse_ops.h"
 #include "keeper.h"
 #include "named.h"
@@ -134,6 +135,7 @@ static void record_refused(struct handle *h, struct run *run, int error)
 	log_add_refused(h->box, run->session, run->number, h->text.data, h->text.len);
 	why_add(&h->box->why, h->box->uid, "run %llu was not started: %s",
 		(unsigned long long)run->number, strerror(error));
+	event_run_ended(h->box, run, strerror(error));
 	box_run_forget(h->box, run);
 }
 
@@ -228,6 +230,7 @@ int submit(struct handle *h)
 		memcpy(run->script, h->text.data, h->text.len);
 		run->script_len = h->text.len;
 	}
+	event_run_title(run, h->text.data, h->text.len);
 	error = hand_over(h, run, &fields);
 	if (error)
 		record_refused(h, run, error);

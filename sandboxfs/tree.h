@@ -19,6 +19,7 @@
 #include "node.h"
 
 struct box;
+struct event_reader;
 struct log_reader;
 struct merge;
 struct row;
@@ -68,7 +69,8 @@ struct handle {
 	bool read_back;		/* a run's number has been read */
 	struct log_reader *log; /* transcript.c */
 	struct tty *tty;	/* tty.c */
-	uint64_t position;	/* of the events, or in a transaction's output */
+	struct event_reader *events;
+	uint64_t position; /* in a transaction's output */
 };
 
 struct handle *handle_ref(struct handle *handle);

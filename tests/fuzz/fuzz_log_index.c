@@ -109,7 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	memcpy(bytes, data + 1, size - 1);
 	if ((data[0] & WITH_HEADER) && size > LOG_ENTRY_SIZE)
-		memcpy(bytes, LOG_MAGIC, strlen(LOG_MAGIC));
+		memcpy(bytes, LOG_MAGIC, sizeof(LOG_MAGIC) - 1);
 	if (data[0] & WITH_CHECKS)
 		mend(bytes, size - 1);
 	fd = openat(box_dir, LOG_FOLDER "/s", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
