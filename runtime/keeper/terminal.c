@@ -253,7 +253,10 @@ static void note_init(struct spawned *spawned, const struct init_event *event)
 			shell_failed(t, event->status ? event->status : EIO);
 		break;
 	case INIT_EXITED:
-		shell_ended(t, code_of(event->status));
+		if (t->state == TERMINAL_STARTING) /* killed before it was anything */
+			shell_failed(t, EIO);
+		else
+			shell_ended(t, code_of(event->status));
 		break;
 	}
 	terminal_settle(t);

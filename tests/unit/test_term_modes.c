@@ -71,9 +71,10 @@ static void garbage_is_none(void **state)
 	m = fed_str("\033[?99999999999999999999h\033[?;;;h\033[?h\033[h\033[?1049");
 	assert_int_equal(m.set, 0);
 	memset(lengthy, '1', sizeof(lengthy));
-	memcpy(lengthy, "\033[?", 3);
-	memcpy(lengthy + sizeof(lengthy) - 4, ";25l", 4);
-	m = fed(lengthy, sizeof(lengthy));
+	lengthy[sizeof(lengthy) - 1] = '\0';
+	m = fed_str("\033[?");
+	term_modes_feed(&m, lengthy, sizeof(lengthy) - 1);
+	term_modes_feed(&m, ";25l", 4);
 	assert_int_equal(m.set, 0);
 	m = fed("\033[?2\0005l\033[?1049h", 15);
 	assert_true(term_modes_alternate(&m));
