@@ -122,11 +122,11 @@ static uint64_t sum_of(const char *text, const char *name)
  */
 static void divide_cpu(struct usage *out, uint64_t total_ns, uint64_t user_ns, uint64_t system_ns)
 {
-	uint64_t both = user_ns + system_ns;
+	uint64_t total_us = total_ns / 1000, both = user_ns + system_ns;
 	double user = both ? (double)user_ns / (double)both : 1.0;
 
-	out->cpu_user_us = (uint64_t)((double)(total_ns / 1000) * user);
-	out->cpu_system_us = total_ns / 1000 - out->cpu_user_us;
+	out->cpu_user_us = MIN((uint64_t)((double)total_us * user + 0.5), total_us);
+	out->cpu_system_us = total_us - out->cpu_user_us;
 }
 
 static void read_cpu(const struct group *group, struct usage *out)

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -72,6 +73,47 @@ static void folders(void **state)
 	assert_int_equal(cgroup_mkdir_path(dir, "file/x"), -ENOTDIR);
 }
 
+static int count_pids(int folder, void *ctx)
+{
+	return cgroup_read_procs(folder, ctx);
+}
+
+/* A box with groups, as on a machine of either version. */
+static void folders_below(void **state)
+{
+	static const char *const names[] = { "box/1", "box/1/init", "box/1/g1", "box/1/g2" };
+	struct pids list = { 0 };
+	struct stat st;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		char name[64], text[32];
+
+		assert_int_equal(cgroup_mkdir_path(dir, names[i]), 0);
+		snprintf(name, sizeof(name), "%s/cgroup.procs", names[i]);
+		snprintf(text, sizeof(text), i == 0 ? "" : "%zu\n1%zu\n", i, i);
+		assert_int_equal(write_file_at(dir, name, text, strlen(text), 0), 0);
+	}
+	{
+		int box = openat(dir, "box/1", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		assert_int_equal(cgroup_each_folder(box, count_pids, &list), 0);
+		close(box);
+	}
+	assert_int_equal(list.n, 6);
+	free(list.pids);
+	/* Not while one is in use, which a file stands for here. */
+	assert_true(cgroup_rmdir_path(dir, "box/1") < 0);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "%s/cgroup.procs", names[i]);
+		assert_int_equal(unlinkat(dir, name, 0), 0);
+	}
+	assert_int_equal(cgroup_rmdir_path(dir, "box/1"), 0);
+	assert_int_equal(fstatat(dir, "box", &st, 0), -1);
+}
+
 static void limits_say_what_was_refused(void **state)
 {
 	struct failure why = { 0 };
@@ -87,6 +129,7 @@ int main(void)
 		cmocka_unit_test(words),
 		cmocka_unit_test(keys),
 		cmocka_unit_test(folders),
+		cmocka_unit_test(folders_below),
 		cmocka_unit_test(limits_say_what_was_refused),
 	};
 

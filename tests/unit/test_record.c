@@ -52,6 +52,33 @@ static void queued_run(void **state)
 	assert_string_equal(seen.text, "session=my\nsession;state=queued;token=ab12;");
 }
 
+static void run_of_its_own(void **state)
+{
+	_cleanup_text_ struct text t = { 0 };
+	const struct usage used = { 10, 20, 30, UINT64_MAX, 50 };
+	const struct record record = {
+		.session = "",
+		.name = "web",
+		.user = "bob",
+		.timeout_ms = 1500,
+		.token = "ab12",
+		.state = RUN_TIMEOUT,
+		.code = 124,
+		.started_us = 1000,
+		.ended_us = 1700,
+		.usage = &used,
+	};
+	struct seen seen;
+
+	(void)state;
+	record_write(&t, &record);
+	read_back(&t, &seen);
+	assert_string_equal(seen.text,
+			    "session=;name=web;user=bob;timeout=1500;state=timeout;token=ab12;"
+			    "started=1000;exit=124;ended=1700;out_end=0;err_end=0;truncated=no;"
+			    "wall=700;cpu_user=10;cpu_system=20;memory_peak=30;written=50;");
+}
+
 static void ended_run(void **state)
 {
 	_cleanup_text_ struct text t = { 0 };
@@ -96,6 +123,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(queued_run),
 		cmocka_unit_test(ended_run),
+		cmocka_unit_test(run_of_its_own),
 		cmocka_unit_test(driver_names_its_folder),
 	};
 
