@@ -59,7 +59,7 @@ struct cgroup_ops {
 	bool (*is_frozen)(const struct cgroup *cg);
 	/* How often the memory limit has killed what is in no group. */
 	uint64_t (*oom_kills)(const struct cgroup *cg);
-	/* Fills group_dirs, of which some may have to be made. 0 or -errno. */
+	/* Fills group_dirs. 0 or -errno. */
 	int (*make_group_dirs)(struct cgroup *cg);
 };
 

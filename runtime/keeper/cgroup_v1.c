@@ -80,6 +80,7 @@ static const struct {
 	{ CGROUP_ROOT "/pids", "pids", limit_pids },
 	{ MEMORY, "memory", limit_memory },
 	{ CGROUP_ROOT "/cpu", "cpu", limit_cpu },
+	{ CPUACCT, "cpuacct", NULL }, /* for groups; init is in it so that no path above is shown */
 };
 
 static bool is_mounted(const char *hierarchy, unsigned long magic)
@@ -127,8 +128,10 @@ static int make_rest(struct cgroup *cg, const struct box_settings *set, struct f
 				"this machine has no cgroup controller for the limit on %s",
 				controllers[i].controller);
 		}
+		if (cgroup_find_dir(cg, controllers[i].hierarchy) >= 0)
+			continue; /* cpuacct, in the hierarchy of cpu */
 		r = cgroup_add_dir(cg, controllers[i].hierarchy);
-		if (r == 0)
+		if (r == 0 && controllers[i].limit)
 			r = controllers[i].limit(cg->dirs[cg->n_dirs - 1].fd, set, why);
 		if (r < 0)
 			return r;
@@ -173,18 +176,10 @@ static int make_group_dirs(struct cgroup *cg)
 	int n = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
-		int at, r = 0;
+		int at = cgroup_find_dir(cg, wanted[i]);
 
-		if (!is_mounted(wanted[i], CGROUP_SUPER_MAGIC))
-			continue;
-		at = cgroup_find_dir(cg, wanted[i]);
-		if (at < 0) {
-			at = cg->n_dirs;
-			r = cgroup_add_dir(cg, wanted[i]);
-		}
-		if (r < 0)
-			return r;
-		cg->group_dirs[n++] = at;
+		if (at >= 0)
+			cg->group_dirs[n++] = at;
 	}
 	/* Some hierarchy must tell who is there, if need be that of the freezer. */
 	for (int i = 0; i < cg->n_dirs && n == 0; i++) {
