@@ -91,8 +91,8 @@ struct box {
 	struct run *runs;		    /* live ones, and the newest ended ones */
 	struct run *ended_runs[ENDED_RUNS]; /* a ring of those */
 	unsigned int next_ended;
-	uint64_t next_run; /* 0: not yet read from disk */
-	uint64_t last_run; /* newest of all; 0 none */
+	uint64_t next_run;	 /* 0: not yet read from disk */
+	uint64_t last_run;	 /* newest of all; 0 none */
 	size_t collected;	 /* bytes of scripts written and not yet submitted */
 	uint64_t last_ended_run; /* of those the present keeper told of */
 

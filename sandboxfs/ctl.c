@@ -203,9 +203,9 @@ struct verb {
 };
 
 static const struct verb box_verbs[] = {
-	{ "start", verb_start }, { "stop", verb_stop }, { "restart", verb_restart },
+	{ "start", verb_start },   { "stop", verb_stop }, { "restart", verb_restart },
 	{ "freeze", verb_freeze }, { "thaw", verb_thaw }, { "kill", verb_kill },
-	{ "reset", verb_reset }, { NULL, NULL },
+	{ "reset", verb_reset },   { NULL, NULL },
 };
 
 static const struct verb session_verbs[] = { { "reset", verb_session_reset }, { NULL, NULL } };

@@ -184,8 +184,10 @@ int entry_rmdir(struct ctx *ctx, const char *name)
 		return r;
 	if (!child.volume && !node_is_dir(child.node))
 		return -ENOTDIR;
-	tree_refuse(ctx, "rmdir %s: control entries stay as long as the box; rmdir the box to destroy it",
-		    name);
+	tree_refuse(
+		ctx,
+		"rmdir %s: control entries stay as long as the box; rmdir the box to destroy it",
+		name);
 	return 0;
 }
 

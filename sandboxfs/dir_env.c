@@ -187,8 +187,7 @@ static int env_unlink(struct ctx *ctx, const char *name)
 }
 
 static const struct row env_value = {
-	"", S_IFREG | 0600, ROW_SIZED | ROW_FRESH, .show = env_value_show,
-	.store = env_value_store,
+	"", S_IFREG | 0600, ROW_SIZED | ROW_FRESH, .show = env_value_show, .store = env_value_store,
 };
 
 const struct dir_type dir_env = {
@@ -212,7 +211,10 @@ const struct dir_type dir_named_env = {
 };
 
 static const struct row env_shown = {
-	"", S_IFREG | 0400, ROW_SIZED | ROW_FRESH, .show = env_value_show,
+	"",
+	S_IFREG | 0400,
+	ROW_SIZED | ROW_FRESH,
+	.show = env_value_show,
 };
 
 const struct dir_type dir_run_env = {

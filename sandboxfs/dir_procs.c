@@ -21,9 +21,7 @@
 
 static struct node run_node(const struct ctx *ctx, uint64_t number)
 {
-	return (struct node){
-		.kind = DIR_RUN, .box = ctx->node.box, .item = (uint32_t)number
-	};
+	return (struct node){ .kind = DIR_RUN, .box = ctx->node.box, .item = (uint32_t)number };
 }
 
 static struct node named_node(const struct ctx *ctx, const struct named *named)
@@ -102,10 +100,11 @@ static int procs_mkdir(struct ctx *ctx, const char *name, mode_t mode, struct ch
 		*child = (struct child){ .node = named_node(ctx, named) };
 	pthread_mutex_unlock(&ctx->box->lock);
 	if (r == -EINVAL)
-		tree_refuse(ctx,
-			    "mkdir procs/%s: the name of a run has 1 to 63 bytes of UTF-8, no control "
-			    "characters, no leading dot, no blank at either end, and is no number",
-			    name);
+		tree_refuse(
+			ctx,
+			"mkdir procs/%s: the name of a run has 1 to 63 bytes of UTF-8, no control "
+			"characters, no leading dot, no blank at either end, and is no number",
+			name);
 	else if (r == -EDQUOT)
 		tree_refuse(ctx, "mkdir procs/%s: a box has %d names of runs at most; rmdir some",
 			    name, NAMES_MAX);
@@ -146,7 +145,7 @@ static int procs_rmdir(struct ctx *ctx, const char *name)
 	pthread_mutex_lock(&box->lock);
 	number = child.node.item;
 	named = child.node.kind == DIR_NAMED ? named_by_id(box, child.node.item)
-					      : named_of_run(box, number);
+					     : named_of_run(box, number);
 	if (child.node.kind == DIR_NAMED) {
 		number = named ? named->run : 0;
 		if (named)

@@ -202,7 +202,8 @@ static int run_signal_store(struct ctx *ctx, const char *value)
 	int sig = signal_parse(value), r;
 
 	if (sig < 0) {
-		tree_refuse(ctx, "signal: there is no signal \"%s\"; write a name as TERM or a number",
+		tree_refuse(ctx,
+			    "signal: there is no signal \"%s\"; write a name as TERM or a number",
 			    text_escape(shown, sizeof(shown), value));
 		return sig;
 	}
@@ -299,7 +300,8 @@ static int named_user_store(struct ctx *ctx, const char *value)
 	pthread_mutex_lock(&ctx->box->lock);
 	named = named_by_id(ctx->box, ctx->node.item);
 	if (named) {
-		snprintf(named->user, sizeof(named->user), "%s", strcmp(value, "root") ? value : "");
+		snprintf(named->user, sizeof(named->user), "%s",
+			 strcmp(value, "root") ? value : "");
 		r = store_name_save(ctx->box, named);
 	}
 	pthread_mutex_unlock(&ctx->box->lock);
@@ -360,34 +362,37 @@ static int run_attr(struct ctx *ctx, struct stat *st)
 }
 
 /* What a run has under its number and under its name alike. */
-#define RUN_ROWS                                                                                  \
-	{ "in", S_IFREG | 0200, ROW_FRESH, .ops = &input_ops,                                     \
-	  .help = "standard input of a run of its own; the last close is its end" },              \
-		{ "out", S_IFREG | 0400, .ops = &run_out_ops, .size = run_out_size,               \
-		  .help = "standard output, of background jobs as well" },                        \
-		{ "err", S_IFREG | 0400, .ops = &run_err_ops, .size = run_err_size,               \
-		  .help = "standard error" },                                                     \
-		{ "exit", S_IFREG | 0400, .ops = &run_exit_ops,                                   \
-		  .help = "exit code; waits for the end" },                                       \
-		{ "log", S_IFREG | 0400, .ops = &run_log_ops, .size = run_log_size,               \
-		  .help = "both streams in the order in which they arrived; never waits" },       \
-		{ "state", S_IFREG | 0400, ROW_SIZED, .show = run_state_show,                     \
-		  .help = "new queued starting running exited signalled timeout oom failed "      \
-			  "lost" },                                                               \
-		{ "pid", S_IFREG | 0400, ROW_SIZED, .show = run_pid_show,                         \
-		  .help = "process in the box that runs it" },                                    \
-		{ "session", S_IFREG | 0400, ROW_SIZED, .show = run_session_show,                 \
-		  .help = "its session; empty for a run of its own" },                            \
-		{ "started", S_IFREG | 0400, ROW_SIZED, .show = run_started_show,                 \
-		  .help = "seconds since the epoch" },                                            \
-		{ "ended", S_IFREG | 0400, ROW_SIZED, .show = run_ended_show,                     \
-		  .help = "likewise" },                                                           \
-		{ "usage", S_IFREG | 0400, .ops = &usage_ops, .show = run_usage_show,             \
-		  .help = "time, memory and bytes of disk that it has used" },                    \
-		{ "signal", S_IFREG | 0200, .store = run_signal_store,                            \
-		  .help = "write TERM, 9 …: every process it started gets it" },                  \
-		{ "timeout", S_IFREG | 0600, ROW_SIZED, .show = run_timeout_show,                 \
-		  .store = run_timeout_store, .help = "how long it may run; 0: for ever" }
+#define RUN_ROWS                                                                                 \
+	{ "in", S_IFREG | 0200, ROW_FRESH, .ops = &input_ops,                                    \
+	  .help = "standard input of a run of its own; the last close is its end" },             \
+		{ "out", S_IFREG | 0400, .ops = &run_out_ops, .size = run_out_size,              \
+		  .help = "standard output, of background jobs as well" },                       \
+		{ "err", S_IFREG | 0400, .ops = &run_err_ops, .size = run_err_size,              \
+		  .help = "standard error" },                                                    \
+		{ "exit", S_IFREG | 0400, .ops = &run_exit_ops,                                  \
+		  .help = "exit code; waits for the end" },                                      \
+		{ "log", S_IFREG | 0400, .ops = &run_log_ops, .size = run_log_size,              \
+		  .help = "both streams in the order in which they arrived; never waits" },      \
+		{ "state", S_IFREG | 0400, ROW_SIZED, .show = run_state_show,                    \
+		  .help = "new queued starting running exited signalled timeout oom failed "     \
+			  "lost" },                                                              \
+		{ "pid", S_IFREG | 0400, ROW_SIZED, .show = run_pid_show,                        \
+		  .help = "process in the box that runs it" },                                   \
+		{ "session", S_IFREG | 0400, ROW_SIZED, .show = run_session_show,                \
+		  .help = "its session; empty for a run of its own" },                           \
+		{ "started", S_IFREG | 0400, ROW_SIZED, .show = run_started_show,                \
+		  .help = "seconds since the epoch" },                                           \
+		{ "ended", S_IFREG | 0400, ROW_SIZED, .show = run_ended_show,                    \
+		  .help = "likewise" },                                                          \
+		{ "usage", S_IFREG | 0400, .ops = &usage_ops, .show = run_usage_show,            \
+		  .help = "time, memory and bytes of disk that it has used" },                   \
+		{ "signal", S_IFREG | 0200, .store = run_signal_store,                           \
+		  .help = "write TERM, 9 …: every process it started gets it" },                 \
+	{                                                                                        \
+		"timeout", S_IFREG | 0600, ROW_SIZED, .show = run_timeout_show,                  \
+						      .store = run_timeout_store,                \
+						      .help = "how long it may run; 0: for ever" \
+	}
 
 static const struct row run_rows[] = {
 	{ "cmd", S_IFREG | 0400, ROW_SIZED, .show = run_cmd_show, .help = "its text" },

@@ -164,7 +164,8 @@ static int session_user_store(struct ctx *ctx, const char *value)
 	}
 	pthread_mutex_unlock(&ctx->box->lock);
 	if (r == -EBUSY)
-		tree_refuse(ctx, "user: this session runs as its user already; make another session");
+		tree_refuse(ctx,
+			    "user: this session runs as its user already; make another session");
 	return r;
 }
 
@@ -175,7 +176,7 @@ static const struct row session_rows[] = {
 	  .help = "standard output of its latest command; waits while more may come" },
 	{ "err", S_IFREG | 0400, .ops = &err_ops, .size = err_size, .help = "its standard error" },
 	{ "exit", S_IFREG | 0400, .ops = &exit_ops, .help = "its exit code; waits for its end" },
-	{ "log", S_IFREG | 0400, .ops = &log_ops, .size = log_size,
+	{ "log", S_IFREG | 0400, .ops = &log_ops, .size = log_size, .view = log_view,
 	  .help = "the transcript of the session; never waits" },
 	{ "state", S_IFREG | 0400, ROW_SIZED, .show = session_state_show,
 	  .help = "idle or running; the box's state while that does not run" },

@@ -78,9 +78,8 @@ int env_init(struct env *env, bool of_root)
 		if (is_asked_for(env, first_env[i].name))
 			continue;
 		v = env_add(env, first_env[i].name);
-		if (!v || assign(&v->value, first_env[i].of_root && !of_root
-						    ? NULL
-						    : first_env[i].value) < 0)
+		if (!v || assign(&v->value,
+				 first_env[i].of_root && !of_root ? NULL : first_env[i].value) < 0)
 			return -ENOMEM;
 	}
 	return 0;

@@ -173,8 +173,8 @@ static int bind(struct handle *h, struct run *run)
 		input->watch = (struct watch){ .fd = -1, .ready = input_ready };
 		input->box = box_ref(h->box);
 		run->input = input;
-		if (keeper_run_ask(h->box, MSG_INPUT, KEEPER_INPUT_TAG | run->number,
-				   run->number) < 0)
+		if (keeper_run_ask(h->box, MSG_INPUT, KEEPER_INPUT_TAG | run->number, run->number) <
+		    0)
 			input->ended = true;
 	}
 	input->writers++;

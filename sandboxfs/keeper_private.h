@@ -10,10 +10,10 @@
 #include "protocol.h"
 
 /* Tags of our own requests that no park waits for. */
-#define KEEPER_RUN_TAG (1ull << 62)   /* | run number: a submission */
-#define KEEPER_START_TAG (1ull << 61) /* MSG_START and MSG_HELLO */
+#define KEEPER_RUN_TAG (1ull << 62)	/* | run number: a submission */
+#define KEEPER_START_TAG (1ull << 61)	/* MSG_START and MSG_HELLO */
 #define KEEPER_SESSION_TAG (1ull << 60) /* | session: MSG_SESSION_OPEN */
-#define KEEPER_INPUT_TAG (1ull << 59) /* | run number: MSG_INPUT */
+#define KEEPER_INPUT_TAG (1ull << 59)	/* | run number: MSG_INPUT */
 
 struct keeper {
 	struct watch watch;

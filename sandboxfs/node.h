@@ -18,10 +18,10 @@ enum dir_kind {
 	DIR_TRASHED, /* .sandboxfs/trash/NAME */
 	DIR_PROCS,
 	DIR_RUN,
-	DIR_ENV,      /* of a session */
+	DIR_ENV, /* of a session */
 	DIR_SESSIONS,
 	DIR_SESSION,
-	DIR_NAMED,     /* a run with a name */
+	DIR_NAMED, /* a run with a name */
 	DIR_NAMED_ENV,
 	DIR_RUN_ENV,
 	N_DIR_KINDS,

@@ -81,8 +81,7 @@ struct run_record {
 /* Reads a run's record; -ENOENT no such run; a garbled one is RUN_LOST. */
 int store_run_read(const struct box *box, uint64_t number, struct run_record *record);
 /* Records a submission that no keeper took, with its script. */
-int store_run_refused(const struct box *box, const struct run *run, const void *script,
-		      size_t len);
+int store_run_refused(const struct box *box, const struct run *run, const void *script, size_t len);
 /* Takes the record away at once. */
 int store_run_remove(const struct box *box, uint64_t number);
 /* Opens a file of the run for reading. */

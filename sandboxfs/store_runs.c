@@ -38,9 +38,12 @@ void run_usage_set(struct run_usage *usage, const char *key, uint64_t value)
 		const char *key;
 		uint64_t *field;
 	} fields[] = {
-		{ "wall", &usage->wall_us },		 { "cpu_user", &usage->cpu_user_us },
-		{ "cpu_system", &usage->cpu_system_us }, { "memory_peak", &usage->memory_peak },
-		{ "read", &usage->read },		 { "written", &usage->written },
+		{ "wall", &usage->wall_us },
+		{ "cpu_user", &usage->cpu_user_us },
+		{ "cpu_system", &usage->cpu_system_us },
+		{ "memory_peak", &usage->memory_peak },
+		{ "read", &usage->read },
+		{ "written", &usage->written },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {

@@ -328,8 +328,8 @@ static int exit_read(struct ctx *ctx, struct handle *h, size_t size, off_t offse
 	pthread_mutex_lock(&box->lock);
 	if (!exit_is_known(h)) {
 		r = ctx->flags & O_NONBLOCK ? -EAGAIN
-					  : park_add(&h->run->parks, &box->lock, &exit_park,
-						     ctx->req, h, box, &wait);
+					    : park_add(&h->run->parks, &box->lock, &exit_park,
+						       ctx->req, h, box, &wait);
 		pthread_mutex_unlock(&box->lock);
 		return r < 0 ? r : TREE_ANSWERED;
 	}

@@ -83,8 +83,9 @@ static int named_cmd_open(struct ctx *ctx, struct handle *h)
 	r = named_is_free(ctx->box, ctx->node.item);
 	pthread_mutex_unlock(&ctx->box->lock);
 	if (r == -EBUSY)
-		tree_refuse(ctx, "cmd: the run of this name has not ended; wait for its exit, write to "
-				 "its signal, or rmdir it");
+		tree_refuse(ctx,
+			    "cmd: the run of this name has not ended; wait for its exit, write to "
+			    "its signal, or rmdir it");
 	return r < 0 ? r : cmd_open(ctx, h);
 }
 

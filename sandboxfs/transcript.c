@@ -36,10 +36,10 @@ struct gap {
 };
 
 struct log_reader {
-	const struct box *box; /* the handle's */
+	const struct box *box;		/* the handle's */
 	char session[SESSION_KEY_SIZE]; /* "": the output of one run */
 	uint64_t run;			/* that run; 0: there is none yet */
-	struct gap *gaps;      /* what this reader does not see, ascending */
+	struct gap *gaps;		/* what this reader does not see, ascending */
 	size_t n_gaps;
 	struct merge *merge; /* where the last read ended, of a run */
 	uint64_t merge_run, merge_at;

@@ -20,11 +20,19 @@
 #include "why.h"
 
 const struct dir_type *const dir_types[N_DIR_KINDS] = {
-	[DIR_ROOT] = &dir_root,	  [DIR_DOT] = &dir_dot, [DIR_TRASH] = &dir_trash,
-	[DIR_ROOTS] = &dir_roots, [DIR_BOX] = &dir_box, [DIR_TRASHED] = &dir_trashed,
-	[DIR_PROCS] = &dir_procs, [DIR_RUN] = &dir_run, [DIR_ENV] = &dir_env,
-	[DIR_SESSIONS] = &dir_sessions,   [DIR_SESSION] = &dir_session,
-	[DIR_NAMED] = &dir_named, [DIR_NAMED_ENV] = &dir_named_env,
+	[DIR_ROOT] = &dir_root,
+	[DIR_DOT] = &dir_dot,
+	[DIR_TRASH] = &dir_trash,
+	[DIR_ROOTS] = &dir_roots,
+	[DIR_BOX] = &dir_box,
+	[DIR_TRASHED] = &dir_trashed,
+	[DIR_PROCS] = &dir_procs,
+	[DIR_RUN] = &dir_run,
+	[DIR_ENV] = &dir_env,
+	[DIR_SESSIONS] = &dir_sessions,
+	[DIR_SESSION] = &dir_session,
+	[DIR_NAMED] = &dir_named,
+	[DIR_NAMED_ENV] = &dir_named_env,
 	[DIR_RUN_ENV] = &dir_run_env,
 };
 

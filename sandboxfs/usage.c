@@ -70,9 +70,10 @@ int run_usage_show(struct ctx *ctx, struct text *out)
 	if (r <= 0)
 		return r;
 	add_seconds(out, "wall", u->wall_us);
-	add_seconds(out, "cpu", u->cpu_user_us == UINT64_MAX || u->cpu_system_us == UINT64_MAX
-					? UINT64_MAX
-					: u->cpu_user_us + u->cpu_system_us);
+	add_seconds(out, "cpu",
+		    u->cpu_user_us == UINT64_MAX || u->cpu_system_us == UINT64_MAX
+			    ? UINT64_MAX
+			    : u->cpu_user_us + u->cpu_system_us);
 	add_seconds(out, "cpu.user", u->cpu_user_us);
 	add_seconds(out, "cpu.system", u->cpu_system_us);
 	add_bytes(out, "memory.peak", u->memory_peak);

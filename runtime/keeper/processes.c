@@ -123,7 +123,7 @@ int processes_count_children(pid_t parent)
 /* What /proc/PID/stat says, from the third field on (proc_pid_stat(5)). */
 struct process_stat {
 	char state;
-	pid_t parent, group, session;
+	pid_t parent, group;
 	uint64_t start_ticks;
 };
 
@@ -148,7 +148,6 @@ static int read_stat(pid_t pid, struct process_stat *out)
 	out->state = state;
 	out->parent = (pid_t)fields[0];
 	out->group = (pid_t)fields[1];
-	out->session = (pid_t)fields[2];
 	out->start_ticks = fields[18];
 	return n == 20 ? 0 : -EPROTO;
 }
@@ -383,29 +382,6 @@ int processes_signal_holders(pid_t init, int sig, const int fifos[2], pid_t excl
 			signal_checked(pid, sig, st.start_ticks);
 	}
 	return n;
-}
-
-int processes_signal_session(pid_t init, int sig, pid_t leader, const int *fifos, size_t n_fifos)
-{
-	_cleanup_pids_ struct pid_list list = { 0 }, found = { 0 };
-	struct process_stat st;
-
-	pid_list_add(&list, init);
-	add_descendants(&list, 0);
-	for (size_t i = 1; i < list.n; i++) {
-		bool is_one = leader > 0 && list.pids[i] == leader;
-
-		if (read_stat(list.pids[i], &st) < 0)
-			continue;
-		is_one |= leader > 0 && st.session == leader;
-		for (size_t f = 0; f < n_fifos && !is_one; f++)
-			is_one = process_has_open(list.pids[i], fifos[f]);
-		if (is_one)
-			pid_list_add(&found, list.pids[i]);
-	}
-	add_descendants(&found, 0);
-	signal_list(&found, sig);
-	return (int)found.n;
 }
 
 int processes_signal_group(int pidfd, pid_t leader, int sig)

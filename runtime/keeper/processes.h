@@ -7,7 +7,6 @@
 #define KEEPER_PROCESSES_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -52,12 +51,5 @@ uint64_t processes_now_ticks(void);
  * open (-1: none). Returns how many there were.
  */
 int processes_signal_holders(pid_t init, int sig, const int fifos[2], pid_t exclude);
-
-/*
- * Sends sig to every process but init that is the process leader or a descendant of it, is in the
- * session that it leads (setsid(2)), or has one of the FIFOs open, and to their descendants; leader
- * 0: there is none. Returns how many there were, which may be dead and not reaped yet.
- */
-int processes_signal_session(pid_t init, int sig, pid_t leader, const int *fifos, size_t n_fifos);
 
 #endif

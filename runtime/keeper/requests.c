@@ -90,7 +90,7 @@ static int handle_cancel(struct keeper *k, struct request *q)
 	struct run *run = runs_find(&k->runs, q->m->run);
 
 	return run && run->state == RUN_QUEUED
-		       ? session_cancel(session_of_run(k, run), run, "it was taken off the queue")
+		       ? session_cancel(run->of, run, "it was taken off the queue")
 		       : -ESRCH;
 }
 
@@ -106,8 +106,8 @@ static int handle_signal(struct keeper *k, struct request *q)
 		r = tree_signal(run, sig);
 	else if (run && !*run->session)
 		r = own_signal(run, sig);
-	else if (run && (!run->said_closed || run->group))
-		r = session_signal(session_of_run(k, run), run, sig);
+	else if (run && run->of && (!run->said_closed || run->group))
+		r = session_signal(run->of, run, sig);
 	if (r == -ESRCH)
 		q->why = "nothing of this run is left to get a signal";
 	return r;

@@ -213,7 +213,6 @@ void runs_close(struct runs *runs)
 static int copy_options(struct run *run, const char *session, const struct run_options *options)
 {
 	run->timeout_ms = options->timeout_ms;
-	run->session_id = options->session_id;
 	run->session = strdup(session);
 	if (!run->session)
 		return -ENOMEM;

@@ -21,6 +21,8 @@
 #include "keeper/run_log.h"
 #include "protocol.h"
 
+struct session;
+
 /* Offsets that a daemon waits for on one stream, in no order. */
 struct watch {
 	uint64_t *offsets;
@@ -37,7 +39,6 @@ enum force {
 
 /* What comes with a submission besides the script. Strings are copied, NULL is none. */
 struct run_options {
-	uint64_t session_id; /* 0: a run of its own */
 	const char *name, *user;
 	int64_t timeout_ms; /* 0: none */
 };
@@ -48,9 +49,9 @@ struct run {
 	struct run *next_live, **prev_live;
 	struct run *next_queued; /* the session's */
 	struct runs *runs;
-	char *session;			     /* name; "": a run of its own */
-	uint64_t session_id;		     /* its number, 0: none */
-	struct own *own;		     /* its program; NULL: a session's, or it has ended */
+	struct session *of; /* whose command it is; NULL: nobody's, or that has gone */
+	char *session;	    /* name; "": a run of its own */
+	struct own *own;    /* its program; NULL: a session's, or it has ended */
 	void (*forget_own)(struct run *run); /* lets go of own; set where that is */
 	char *name, *user;
 	uint64_t number;

@@ -89,6 +89,7 @@ void session_free(struct session *s)
 	if (s->unsettled)
 		session_settle(s);
 	group_free(s->group);
+	group_free(s->terminal_group);
 	control_close(&s->control);
 	session_env_free(&s->env);
 	session_env_free(&s->set);
@@ -243,7 +244,6 @@ int session_submit(struct session *s, uint64_t number, const struct run_options 
 		   const char *script, size_t len, const char **why)
 {
 	struct runs *runs = &s->keeper->runs;
-	struct run_options of_session = *options;
 	enum driver_kind kind;
 	struct run *run;
 	int r;
@@ -252,10 +252,10 @@ int session_submit(struct session *s, uint64_t number, const struct run_options 
 		*why = no_shell_why;
 		return -ENOEXEC;
 	}
-	of_session.session_id = s->id;
-	r = run_new(runs, number, s->name, &of_session, script, len, &run);
+	r = run_new(runs, number, s->name, options, script, len, &run);
 	if (r < 0)
 		return r;
+	run->of = s;
 	if (!s->queue && session_is_free(s)) {
 		session_start_run(s, run, script, len);
 		return 0;

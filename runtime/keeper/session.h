@@ -57,8 +57,8 @@ enum session_end {
 
 struct session {
 	struct session *next;
+	struct group *terminal_group; /* what its terminals started; NULL: none yet */
 	struct keeper *keeper;
-	uint64_t id; /* in this keeper, from 1 */
 	char *name;
 	char dir[40]; /* control folder as the box sees it */
 	struct control control;
@@ -109,8 +109,6 @@ void session_end_step(struct loop_timer *timer);
 void session_answer_end(struct session *s);
 /* One that is being closed is not found any more. */
 struct session *session_find(struct keeper *k, const char *name);
-struct session *session_of_run(struct keeper *k, const struct run *run);
-bool session_has_run(const struct session *s, const struct run *run);
 
 /* --- session.c */
 /* One without a name, in no list. NULL: no memory. */

@@ -37,21 +37,6 @@ struct session *session_find(struct keeper *k, const char *name)
 	return s;
 }
 
-struct session *session_of_run(struct keeper *k, const struct run *run)
-{
-	struct session *s = k->sessions;
-
-	while (s && !session_has_run(s, run))
-		s = s->next;
-	return s;
-}
-
-/* One that is being closed may share its name with a newer one, but no number. */
-bool session_has_run(const struct session *s, const struct run *run)
-{
-	return run->session_id == s->id;
-}
-
 /* --- beginning ----------------------------------------------------------------------------- */
 
 /* The env.NAME fields. 0 or -errno and *why. */
@@ -62,25 +47,19 @@ static int env_from_fields(struct session_env *env, const char *fields, size_t l
 	size_t bytes = 0;
 
 	while ((f = field_next(fields, len, f))) {
-		_cleanup_free_ char *name = NULL;
-		const char *eq = strchr(f, '=');
-
-		if (strncmp(f, "env.", 4) || !eq)
+		if (strncmp(f, "env.", 4))
 			continue;
-		if (eq == f + 4 || !strncmp(f + 4, "__sbx_", 6)) {
+		if (f[4] == '=' || !strncmp(f + 4, "__sbx_", 6)) {
 			*why = "no name of a variable";
 			return -EINVAL;
 		}
 		bytes += strlen(f);
-		if (bytes > ENV_BYTES_MAX / 2) {
-			*why = "the session's environment would be larger than 512 KiB";
-			return -E2BIG;
-		}
-		name = strndup(f + 4, eq - f - 4);
-		if (!name || session_env_set(env, name, eq + 1) < 0)
-			return -ENOMEM;
 	}
-	return 0;
+	if (bytes > ENV_BYTES_MAX / 2) {
+		*why = "the session's environment would be larger than 512 KiB";
+		return -E2BIG;
+	}
+	return session_env_add_fields(env, fields, len);
 }
 
 /* What login(1) sets, where it was not given. */
@@ -149,7 +128,7 @@ static int session_add(struct keeper *k, const char *name, struct beginning *b)
 		session_free(s);
 		return -ENOMEM;
 	}
-	s->id = ++k->n_controls;
+	k->n_controls++;
 	s->user = b->user;
 	s->env = b->env;
 	s->cwd = take_ptr(b->cwd);
@@ -228,65 +207,62 @@ int session_open(struct keeper *k, const char *fields, size_t len, const char **
 
 /* --- end ----------------------------------------------------------------------------------- */
 
-/* What of its runs is left: their groups are killed, their streams tell of who is in none. */
-struct left {
+struct killing {
 	struct session *session;
-	bool kill;     /* with all might, not only who was missed */
-	int processes; /* in groups */
-	int *fds;
-	size_t n;
+	bool anew; /* with all its might; what came meanwhile is met in between */
+	int n;	   /* how much there was */
 };
 
-static void kill_group(struct left *left, struct group *group)
+static void kill_group(struct killing *killing, struct group *group)
 {
+	int n;
+
 	if (!group)
 		return;
-	if (left->kill)
+	if (killing->anew)
 		group_kill(group);
-	left->processes += MAX(group_signal(group, SIGKILL, 0), 0);
+	n = group_signal(group, SIGKILL, 0);
+	killing->n += MAX(n, 0);
 }
 
-static void note_run(struct run *run, void *ctx)
+/* What a command left. */
+static void kill_left(struct run *run, void *ctx)
 {
-	struct left *fifos = ctx;
-	int *fds;
+	struct killing *killing = ctx;
+	struct session *s = killing->session;
+	int fifos[N_STREAMS];
 
-	if (!session_has_run(fifos->session, run))
+	if (run->of != s)
 		return;
-	kill_group(fifos, run->group);
-	fds = realloc(fifos->fds, (fifos->n + N_STREAMS) * sizeof(*fds));
-	if (!fds)
-		return; /* the next look may have the memory */
-	fifos->fds = fds;
-	for (int i = 0; i < N_STREAMS; i++) {
-		if (run->streams[i])
-			fds[fifos->n++] = run->streams[i]->source.fd;
-	}
+	kill_group(killing, run->group);
+	if (s->keeper->box.groups)
+		return;
+	/* On a machine without groups: whoever may write to it. */
+	for (int i = 0; i < N_STREAMS; i++)
+		fifos[i] = run->streams[i] ? run->streams[i]->source.fd : -1;
+	killing->n += processes_signal_holders(s->keeper->box.init_pid, SIGKILL, fifos, 0);
 }
 
 /* Kills everything that the session has started; how much there was. */
 static int kill_all(struct session *s)
 {
-	struct left left = { .session = s, .kill = s->end_looks++ % KILL_EVERY == 0 };
-	int n;
+	struct killing killing = { .session = s, .anew = s->end_looks++ % KILL_EVERY == 0 };
 
 	if (s->shell.alive)
 		shell_kill(&s->shell);
 	terminals_end_session(s->keeper, s->name);
-	kill_group(&left, s->group);
-	runs_each(&s->keeper->runs, note_run, &left);
-	n = left.processes +
-	    processes_signal_session(s->keeper->box.init_pid, SIGKILL,
-				     s->group ? 0 : s->shell.pid, left.fds, left.n);
-	free(left.fds);
-	return n;
+	kill_group(&killing, s->group);
+	kill_group(&killing, s->terminal_group);
+	runs_each(&s->keeper->runs, kill_left, &killing);
+	return killing.n;
 }
 
 static void cut_run(struct run *run, void *ctx)
 {
-	if (!session_has_run(ctx, run))
+	if (run->of != ctx)
 		return;
 	tree_cut(run);
+	run->of = NULL;
 	if (!run->said_closed)
 		run_cut(run);
 }
@@ -294,14 +270,12 @@ static void cut_run(struct run *run, void *ctx)
 /* Nothing of it lives any more, or what does is given up. */
 static void end_runs(struct session *s)
 {
-	struct keeper *k = s->keeper;
-
 	if (s->command.kind == COMMAND_RUN)
 		session_finish_run(s, RUN_SIGNALLED, 128 + SIGKILL);
 	session_release(s);
-	s->unsettled = NULL;
-	runs_each(&k->runs, cut_run, s);
-	runs_write_records(&k->runs);
+	shell_close(&s->shell);
+	session_settle(s);
+	runs_each(&s->keeper->runs, cut_run, s);
 }
 
 static void close_finish(struct session *s)
@@ -311,6 +285,7 @@ static void close_finish(struct session *s)
 	while (*at != s)
 		at = &(*at)->next;
 	*at = s->next;
+	run_log_remove(&s->keeper->runs, s->name);
 	control_remove(&s->control);
 	session_free(s);
 }
@@ -320,7 +295,6 @@ static void reset_finish(struct session *s)
 	session_drop_sync(s);
 	s->command.kind = COMMAND_NONE;
 	loop_timer_clear(&s->keeper->loop, &s->watch_timer);
-	shell_close(&s->shell);
 	control_retire(&s->control);
 	session_drop_changes(s);
 	text_reset(&s->setup);

@@ -151,7 +151,7 @@ static void shell_died(struct session *s, int status)
 	bool changed = session_take_left(s);
 	char why[160];
 
-	s->failed_starts = s->shell.spoke || k->killing ? 0 : s->failed_starts + 1;
+	s->failed_starts = s->shell.spoke || k->killing || s->end ? 0 : s->failed_starts + 1;
 	if (kind == COMMAND_RUN)
 		finish_with_shell(s, status);
 	if (kind == COMMAND_SYNC) {

@@ -221,9 +221,17 @@ static const struct session *session_of(const struct terminal *t)
 static int start_shell(struct terminal *t, const char *cwd, const struct session_env *env)
 {
 	const struct pty pty = { t->master.fd, t->slave };
+	struct session *s = t->session ? session_find(t->keeper, t->session) : NULL;
 	struct keeper *k = t->keeper;
+	int doors[INIT_MAX_DOORS], n = 0;
 
-	return pty_start_shell(&k->box, &k->spawns, &t->spawned, &pty, &t->user, cwd, env, NULL, 0);
+	/* What a session's terminals start ends with the session, nohup or not. */
+	if (s && !s->terminal_group)
+		group_new(k->box.groups, &s->terminal_group);
+	if (s && s->terminal_group)
+		n = group_doors(s->terminal_group, doors);
+	return pty_start_shell(&k->box, &k->spawns, &t->spawned, &pty, &t->user, cwd, env, doors,
+			       MAX(n, 0));
 }
 
 /* The user may not be allowed into the directory: then as after a login, in the root. */
@@ -337,12 +345,15 @@ static int shell_env(const struct session *s, const char *fields, size_t len,
 static int set_up(struct terminal *t, const struct session *s, const char *fields, size_t len,
 		  const char **why)
 {
-	const char *cwd = field_get(fields, len, "cwd");
+	const char *cwd = field_get(fields, len, "cwd"), *user = field_get(fields, len, "user");
 	struct keeper *k = t->keeper;
 	struct session_env env = { 0 };
 	struct pty pty;
-	int r = user_find(&k->box, field_get(fields, len, "user"), &t->user);
+	int r = 0;
 
+	t->user = s->user;
+	if (user)
+		r = user_find(&k->box, user, &t->user);
 	if (r < 0) {
 		*why = "the box has no such user";
 		return r;

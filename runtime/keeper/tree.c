@@ -34,7 +34,7 @@ static struct keeper *keeper_of(const struct run *run)
 
 static struct session *session_of(const struct run *run)
 {
-	return session_of_run(keeper_of(run), run);
+	return run->of;
 }
 
 /* The session whose present command it is. */

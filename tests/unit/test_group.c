@@ -39,7 +39,7 @@ static int remove_folders(void **state)
 	group_close_files(&group);
 	close(group.dirs[0]);
 	remove_tree_at(AT_FDCWD, path);
-	memcpy(path + sizeof(path) - 7, "XXXXXX", 6);
+	memset(path + sizeof(path) - 7, 'X', 6);
 	return 0;
 }
 
