@@ -57,7 +57,9 @@ enum msg_type {
 	MSG_SESSION_OPEN,  /* a session from now on; fields session= user= (NAME of the box's
 			      /etc/passwd, or UID, absent: root) cwd= env.NAME=VALUE. -EEXIST */
 	MSG_SESSION_CLOSE, /* fields session=: it goes, with everything it started; its runs end as
-			      RUN_SIGNALLED. Reply when that is done */
+			      RUN_SIGNALLED, queued ones as RUN_FAILED. Reply when that is
+			      done; -ETIMEDOUT: it has gone, and left what does not end.
+			      -EBUSY for the default one */
 	MSG_SESSION_RESET, /* fields session= cwd= env.NAME=VALUE: everything it started ends, a fresh
 			      shell with these comes. Reply when that is done */
 	MSG_END,	   /* run: every process that it started ends at once; a queued one is taken
@@ -89,7 +91,7 @@ enum msg_type {
 			sizes of out and err now; flags MSG_RUN_CLOSED once nothing can write any
 			more (always the last one of a run) */
 	MSG_GROWN,   /* run, v0 = enum stream, v1 = its size; flags MSG_STREAM_EOF */
-	MSG_SESSION, /* v0 = the shell's pid on the host or 0; fields: session=, cwd=, and env.NAME=
+	MSG_SESSION, /* v0 = the shell's pid on the host or 0; fields: session=, user=, cwd=, env.NAME=
 			VALUE for each exported variable. Sent when something of it changed */
 	MSG_WHY,     /* payload: a sentence for the box's `why` */
 	MSG_RUN_USAGE,	 /* run; fields as those of the run record: wall cpu_user cpu_system

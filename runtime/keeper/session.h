@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A session: a persistent shell that runs commands one after the other, in the order in which they
- * were submitted. session.c holds the queue and a command's life, session_shell.c the shell's,
- * session_state.c environment and working directory, session_signal.c signals, session_group.c which processes are a command's.
+ * were submitted. session_life.c holds its beginning and its end, session.c the queue and a command's
+ * life, session_shell.c the shell's, session_state.c environment and working directory,
+ * session_signal.c signals, session_group.c which processes are a command's.
  */
 #ifndef KEEPER_SESSION_H
 #define KEEPER_SESSION_H

@@ -235,12 +235,16 @@ static int clone_layers(struct start *s)
 	return r;
 }
 
-/* Belongs to the machine's root: what the keeper puts there no process of the box can change. */
+/*
+ * Belongs to the machine's root: what the keeper puts there no process of the box can change. A
+ * session that has had a command takes ten inodes and some pages, and a long script is 1 MiB.
+ */
 static int make_control(struct start *s)
 {
-	static const struct mount_option options[] = {
-		{ "mode", "0755" }, { "size", "8m" }, { "nr_inodes", "4k" }, { "source", "control" }
-	};
+	static const struct mount_option options[] = { { "mode", "0755" },
+						       { "size", "64m" },
+						       { "nr_inodes", "16k" },
+						       { "source", "control" } };
 
 	s->trees[TREE_CONTROL] =
 		mount_new("tmpfs", options, ARRAY_SIZE(options),
