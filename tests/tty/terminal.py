@@ -123,6 +123,15 @@ class OnPty(Terminal):
         os.close(self.slave)
 
 
+def in_foreground(line):
+    """A process with that command line runs, and its terminal's keys are for it."""
+    for pid, command in processes().items():
+        if command == line:
+            state, _, group, _, _, keys = read(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()[:6]
+            return state != "T" and group == keys
+    return False
+
+
 def box_processes(box, word):
     """Lines of `ps` with that word."""
     return [line for line in box.read("ps").splitlines()[1:] if word in line]
