@@ -53,7 +53,7 @@ static struct {
 	int tty;
 	int finished; /* eventfd: the screen's thread is at its end */
 	int signals;
-	int error;	      /* of the screen's last read; 0 end of file */
+	atomic_int error;     /* of the screen's last read; 0 end of file */
 	atomic_llong busy_ms; /* when something was shown or typed last */
 	atomic_bool mute;     /* what comes is for nobody any more */
 	pthread_mutex_t modes_lock;
@@ -466,6 +466,9 @@ static int run(void)
 	if (pthread_create(&screen, NULL, carry_screen, NULL) != 0 ||
 	    pthread_create(&keys, NULL, carry_queue, NULL) != 0)
 		return fail("start a thread", EAGAIN);
+	/* They end with the process, wherever they are. */
+	pthread_detach(screen);
+	pthread_detach(keys);
 	outcome = serve(&sig);
 	if (outcome == DETACHED)
 		type_last_keys();
