@@ -223,15 +223,18 @@ static int start_shell(struct terminal *t, const char *cwd, const struct session
 	const struct pty pty = { t->master.fd, t->slave };
 	struct session *s = t->session ? session_find(t->keeper, t->session) : NULL;
 	struct keeper *k = t->keeper;
-	int doors[INIT_MAX_DOORS], n = 0;
+	int doors[INIT_MAX_DOORS], n = 0, r;
 
 	/* What a session's terminals start ends with the session, nohup or not. */
 	if (s && !s->terminal_group)
 		group_new(k->box.groups, &s->terminal_group);
 	if (s && s->terminal_group)
 		n = group_doors(s->terminal_group, doors);
-	return pty_start_shell(&k->box, &k->spawns, &t->spawned, &pty, &t->user, cwd, env, doors,
-			       MAX(n, 0));
+	r = pty_start_shell(&k->box, &k->spawns, &t->spawned, &pty, &t->user, cwd, env, doors,
+			    MAX(n, 0));
+	if (n > 0)
+		group_close_doors(s->terminal_group);
+	return r;
 }
 
 /* The user may not be allowed into the directory: then as after a login, in the root. */
@@ -287,7 +290,7 @@ static bool too_many(const struct keeper *k)
 	unsigned int terminals = 0, attachments = 0;
 
 	for (const struct terminal *t = k->terminals.first; t; t = t->next) {
-		terminals++;
+		terminals += t->state != TERMINAL_ENDED;
 		for (const struct attachment *a = t->attachments; a; a = a->next)
 			attachments++;
 	}
@@ -349,11 +352,10 @@ static int set_up(struct terminal *t, const struct session *s, const char *field
 	struct keeper *k = t->keeper;
 	struct session_env env = { 0 };
 	struct pty pty;
-	int r = 0;
+	int r = user ? user_find(&k->box, user, &t->user) : 0;
 
-	t->user = s->user;
-	if (user)
-		r = user_find(&k->box, user, &t->user);
+	if (!user)
+		t->user = s->user;
 	if (r < 0) {
 		*why = "the box has no such user";
 		return r;
