@@ -78,19 +78,19 @@ enum msg_type {
 
 	/* Keeper to daemon. */
 	MSG_WELCOME =
-		64,  /* v0 = PROTOCOL_VERSION, v1 = enum box_state, v2 = init's pid on the host;
+		64, /* v0 = PROTOCOL_VERSION, v1 = enum box_state, v2 = init's pid on the host;
 			     fields: cgroup=PATH (a folder whose cgroup.procs, with those of its
 			     subfolders, lists the box's processes), started= (µs since the epoch);
 			     descriptors when running: [0] /workspace, [1] / of the box, both O_PATH.
 			     Sent before the reply to MSG_START, and after MSG_HELLO; then follow one
 			     MSG_SESSION for each session and one MSG_RUN for each live run, then
 			     the reply */
-	MSG_REPLY,   /* tag, v0 = 0 or an errno; payload: a sentence for `why` when not 0 */
-	MSG_STATE,   /* v0 = enum box_state; payload: the reason when BOX_FAILED */
-	MSG_RUN,     /* run changed: v0 = enum run_state, v1 = exit code (as in `exit`), v2 and v3 =
+	MSG_REPLY,  /* tag, v0 = 0 or an errno; payload: a sentence for `why` when not 0 */
+	MSG_STATE,  /* v0 = enum box_state; payload: the reason when BOX_FAILED */
+	MSG_RUN,    /* run changed: v0 = enum run_state, v1 = exit code (as in `exit`), v2 and v3 =
 			sizes of out and err now; flags MSG_RUN_CLOSED once nothing can write any
 			more (always the last one of a run) */
-	MSG_GROWN,   /* run, v0 = enum stream, v1 = its size; flags MSG_STREAM_EOF */
+	MSG_GROWN,  /* run, v0 = enum stream, v1 = its size; flags MSG_STREAM_EOF */
 	MSG_SESSION, /* v0 = the shell's pid on the host or 0; fields: session=, user=, cwd=, env.NAME=
 			VALUE for each exported variable. Sent when something of it changed */
 	MSG_WHY,     /* payload: a sentence for the box's `why` */

@@ -59,15 +59,13 @@ static void cwd_answer(struct park *park, int error)
 static const struct park_type started_park = { start_look, cwd_started_answer, NULL };
 static const struct park_type told_park = { reply_look, cwd_answer, NULL };
 
-static int cwd_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
+int cwd_show(struct ctx *ctx, struct text *out)
 {
-	_cleanup_text_ struct text shown = { 0 };
 	struct box *box = ctx->box;
 	const struct session *s;
 	char path[64], cwd[PATH_MAX];
 	ssize_t n = -1;
 
-	(void)h;
 	pthread_mutex_lock(&box->lock);
 	s = session_of(ctx);
 	if (s && s->shell_pid > 0 && !s->cwd_wanted) {
@@ -80,10 +78,19 @@ static int cwd_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset
 	pthread_mutex_unlock(&box->lock);
 	if (!s)
 		return -ESTALE;
-	text_add_escaped(&shown, cwd, (size_t)n);
-	text_add_char(&shown, '\n');
-	if (shown.failed)
-		return -ENOMEM;
+	text_add_escaped(out, cwd, (size_t)n);
+	text_add_char(out, '\n');
+	return out->failed ? -ENOMEM : 0;
+}
+
+static int cwd_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
+{
+	_cleanup_text_ struct text shown = { 0 };
+	int r = cwd_show(ctx, &shown);
+
+	(void)h;
+	if (r < 0)
+		return r;
 	if ((size_t)offset >= shown.len)
 		fuse_reply_buf(ctx->req, NULL, 0);
 	else

@@ -69,10 +69,12 @@ static int change(struct ctx *ctx, const char *name, const char *value)
 static struct env_var *variable(struct ctx *ctx)
 {
 	const struct env *env = env_of(ctx);
+	struct env_var *v;
 
-	if (!env || ctx->node.sub >= env->n || !env->vars[ctx->node.sub].value)
+	if (!env || !ctx->node.sub || ctx->node.sub > env->n)
 		return NULL;
-	return &env->vars[ctx->node.sub];
+	v = &env->vars[ctx->node.sub - 1];
+	return v->value ? v : NULL;
 }
 
 static int env_value_show(struct ctx *ctx, struct text *out)
@@ -102,8 +104,8 @@ static int env_value_store(struct ctx *ctx, const char *value)
 
 	pthread_mutex_lock(&ctx->box->lock);
 	env = env_of(ctx);
-	if (env && ctx->node.sub < env->n)
-		r = change(ctx, env->vars[ctx->node.sub].name, value);
+	if (env && ctx->node.sub && ctx->node.sub <= env->n)
+		r = change(ctx, env->vars[ctx->node.sub - 1].name, value);
 	pthread_mutex_unlock(&ctx->box->lock);
 	return refuse_too_big(ctx, r);
 }
@@ -113,7 +115,7 @@ static struct node env_node(struct ctx *ctx, const struct env *env, const struct
 	struct node node = ctx->node;
 
 	node.row = ROW_DYNAMIC;
-	node.sub = (uint32_t)(v - env->vars);
+	node.sub = 1 + (uint32_t)(v - env->vars);
 	return node;
 }
 
@@ -187,7 +189,7 @@ static int env_unlink(struct ctx *ctx, const char *name)
 }
 
 static const struct row env_value = {
-	"", S_IFREG | 0600, ROW_SIZED | ROW_FRESH, .show = env_value_show, .store = env_value_store,
+	"", S_IFREG | 0600, ROW_SIZED, .show = env_value_show, .store = env_value_store,
 };
 
 const struct dir_type dir_env = {
@@ -213,7 +215,7 @@ const struct dir_type dir_named_env = {
 static const struct row env_shown = {
 	"",
 	S_IFREG | 0400,
-	ROW_SIZED | ROW_FRESH,
+	ROW_SIZED,
 	.show = env_value_show,
 };
 

@@ -369,7 +369,7 @@ static int run_attr(struct ctx *ctx, struct stat *st)
 		  .help = "standard output, of background jobs as well" },                       \
 		{ "err", S_IFREG | 0400, .ops = &run_err_ops, .size = run_err_size,              \
 		  .help = "standard error" },                                                    \
-		{ "exit", S_IFREG | 0400, .ops = &run_exit_ops,                                  \
+		{ "exit", S_IFREG | 0400, .ops = &run_exit_ops, .size = run_exit_size,           \
 		  .help = "exit code; waits for the end" },                                      \
 		{ "log", S_IFREG | 0400, .ops = &run_log_ops, .size = run_log_size,              \
 		  .help = "both streams in the order in which they arrived; never waits" },      \
@@ -412,7 +412,7 @@ const struct dir_type dir_run = {
 };
 
 static const struct row named_rows[] = {
-	{ "cmd", S_IFREG | 0600, ROW_FRESH | ROW_SIZED, .show = run_cmd_show, .ops = &named_cmd_ops,
+	{ "cmd", S_IFREG | 0600, ROW_SIZED, .show = run_cmd_show, .ops = &named_cmd_ops,
 	  .help = "write a command: it runs under this name, again once it has ended" },
 	RUN_ROWS,
 	{ "user", S_IFREG | 0600, ROW_SIZED, .show = run_user_show, .store = named_user_store,

@@ -53,6 +53,7 @@ extern const struct row_ops ctl_ops, session_ctl_ops;
 
 /* cwd.c: the working directory of a session. */
 extern const struct row_ops cwd_ops;
+int cwd_show(struct ctx *ctx, struct text *out);
 
 /* input.c: standard input of a run of its own. */
 extern const struct row_ops input_ops;

@@ -334,7 +334,6 @@ const struct row_ops events_ops = {
 	.poll = events_poll,
 	.add_poll = events_add_poll,
 	.release = events_release,
-	.stream = true,
 };
 
 void events_wake(void)

@@ -270,7 +270,7 @@ void dir_list_add(struct dir_list *list, const char *name, struct node node, mod
 		}
 		list->entries = bigger;
 	}
-	list->entries[list->n] = (struct dir_entry){ strdup(name), tree_ino(node_id(node)), type };
+	list->entries[list->n] = (struct dir_entry){ strdup(name), node_ino(node), type };
 	if (!list->entries[list->n].name)
 		list->failed = true;
 	else

@@ -79,6 +79,9 @@ int entry_fill(struct ctx *ctx, const struct child *child, struct fuse_entry_par
 	ctx_end(&of_child);
 	if (r < 0)
 		return r == -ESTALE ? -ENOENT : r;
+	/* A node below another has no id of its own. */
+	if (child->node.sub)
+		of_child.view = child->node.sub;
 	if (of_child.view)
 		entry->ino = alias_of_view(child->node, of_child.view);
 	if (row && (row->flags & ROW_FRESH)) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Open files of the control tree: their life, and rendering. Lock: handle->lock, a leaf. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include "base/cleanup.h"
@@ -56,7 +57,9 @@ void handle_reply_open(fuse_req_t req, struct handle *h)
 				     .fh = (uint64_t)(uintptr_t)h };
 	int r;
 
-	if (h->row->ops && h->row->ops->stream)
+	/* What is shown of a file that also runs commands has offsets like any other. */
+	if (h->row->ops && h->row->ops->stream &&
+	    !(h->row->show && (h->flags & O_ACCMODE) == O_RDONLY))
 		r = fuse_wire_reply_open_stream(req, &fi);
 	else
 		r = fuse_reply_open(req, &fi);

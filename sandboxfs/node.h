@@ -38,7 +38,7 @@ struct node {
 	uint8_t row;
 	uint32_t box;  /* 24 bits; 0 where there is none */
 	uint32_t item; /* 27 bits: run number, number of a session or of a name */
-	uint32_t sub;  /* index of a variable. No part of the id: such a node has an alias */
+	uint32_t sub;  /* 0, or 1 + index of a variable. No part of the id: it has an alias */
 };
 
 enum { NODE_BOX_BITS = 24, NODE_ITEM_BITS = 27 };

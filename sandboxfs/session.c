@@ -159,9 +159,16 @@ int session_create(struct box *box, const char *name, struct session **out)
 	return 0;
 }
 
-void session_remove(struct box *box, struct session *s)
+static void close_in_keeper(struct box *box, const char *key)
 {
 	_cleanup_text_ struct text fields = { 0 };
+
+	field_add(&fields, "session", key);
+	keeper_request(box, MSG_SESSION_CLOSE, 0, 0, &fields);
+}
+
+void session_remove(struct box *box, struct session *s)
+{
 	struct session **at = &box->sessions;
 
 	while (*at != s)
@@ -170,8 +177,7 @@ void session_remove(struct box *box, struct session *s)
 	if (s->opened && box->keeper) {
 		if (box->state == BOX_FROZEN)
 			keeper_request(box, MSG_THAW, 0, 0, NULL);
-		field_add(&fields, "session", s->key);
-		keeper_request(box, MSG_SESSION_CLOSE, 0, 0, &fields);
+		close_in_keeper(box, s->key);
 	}
 	event_add(box, "session_removed", "{s:s}", "session", s->name);
 	store_session_log_remove(box, s->key);
@@ -226,8 +232,12 @@ void session_told(struct box *box, const char *fields, size_t len, pid_t shell_p
 	const char *key = field_get(fields, len, "session"), *cwd = field_get(fields, len, "cwd");
 	struct session *s = key ? session_by_key(box, key) : NULL;
 
-	if (!s)
+	if (!s) {
+		/* Removed, and the keeper did not hear of it: the daemon of then went down. */
+		if (key)
+			close_in_keeper(box, key);
 		return;
+	}
 	s->opened = true; /* also by a keeper that was found again */
 	s->shell_pid = shell_pid;
 	if (cwd && set_cwd(s, cwd) == 0)

@@ -382,6 +382,39 @@ static uint64_t size_on_disk(struct ctx *ctx, enum stream stream, bool to_comman
 	return size;
 }
 
+/* 0 while it would wait, and where there is no code. */
+static uint64_t code_size(struct ctx *ctx, bool of_session)
+{
+	struct handle h = { .box = ctx->box, .fd = -1 };
+	const struct session *s = NULL;
+	char text[16] = "";
+
+	pthread_mutex_lock(&ctx->box->lock);
+	if (of_session) {
+		box_load_runs(ctx->box);
+		s = session_of(ctx);
+		bind_run(&h, s ? s->last_run : 0, true);
+	} else {
+		bind_run(&h, run_of(ctx), false);
+	}
+	if (h.run_number && exit_is_known(&h))
+		exit_text(&h, text);
+	pthread_mutex_unlock(&ctx->box->lock);
+	if (h.run)
+		run_put(h.run);
+	return strlen(text);
+}
+
+uint64_t exit_size(struct ctx *ctx)
+{
+	return code_size(ctx, true);
+}
+
+uint64_t run_exit_size(struct ctx *ctx)
+{
+	return code_size(ctx, false);
+}
+
 uint64_t out_size(struct ctx *ctx)
 {
 	return size_on_disk(ctx, STREAM_OUT, true);

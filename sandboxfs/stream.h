@@ -16,6 +16,8 @@ uint64_t out_size(struct ctx *ctx);
 uint64_t err_size(struct ctx *ctx);
 uint64_t run_out_size(struct ctx *ctx);
 uint64_t run_err_size(struct ctx *ctx);
+uint64_t exit_size(struct ctx *ctx);
+uint64_t run_exit_size(struct ctx *ctx);
 
 /* Tells the poll handles of this box that something moved. No lock held. */
 void stream_notify_polls(struct box *box);

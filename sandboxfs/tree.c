@@ -51,6 +51,11 @@ uint64_t tree_ino(uint64_t id)
 	return id == 1 ? 1 : (hash_u64(id ^ ino_salt) & ~(1ull << 63)) | 1ull << 62;
 }
 
+uint64_t node_ino(struct node node)
+{
+	return tree_ino(node_id(node) ^ (uint64_t)node.sub << 48);
+}
+
 const struct row *tree_row(struct node node)
 {
 	const struct dir_type *dir = node.kind < N_DIR_KINDS ? dir_types[node.kind] : NULL;
@@ -114,9 +119,7 @@ int tree_attr(struct ctx *ctx, struct stat *st)
 
 	if (!dir || (!row && ctx->node.row != ROW_SELF))
 		return -ESTALE;
-	*st = (struct stat){ .st_ino = tree_ino(node_id(ctx->node)),
-			     .st_nlink = 1,
-			     .st_blksize = 4096 };
+	*st = (struct stat){ .st_ino = node_ino(ctx->node), .st_nlink = 1, .st_blksize = 4096 };
 	type = row ? row->mode & S_IFMT : S_IFDIR;
 	bits = row ? row->mode >> 6 & 7 : dir->mode >> 6 & 7;
 	set_times(st, realtime_us());

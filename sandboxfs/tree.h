@@ -157,8 +157,9 @@ const struct row *tree_row(struct node node);
 int tree_attr(struct ctx *ctx, struct stat *st);
 int tree_lookup(struct ctx *ctx, const char *name, struct child *child);
 int tree_list(struct ctx *ctx, struct dir_list *list);
-/* st_ino of a node id. */
+/* st_ino of a node id, and of a node. */
 uint64_t tree_ino(uint64_t id);
+uint64_t node_ino(struct node node);
 /* Call once before the first use. */
 void tree_init(void);
 /* Puts a sentence into the box's why, or the root's. */

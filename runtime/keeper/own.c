@@ -152,13 +152,14 @@ static int make_plan(struct plan *plan, const char *fields, size_t len)
 static int make_pipe(const struct plan *plan, bool input, int *ours, int *theirs)
 {
 	uid_t uid = plan->k->set.uid_base + plan->user.uid;
+	gid_t gid = plan->k->set.uid_base + plan->user.gid;
 	int ends[2];
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
 	*ours = ends[input];
 	*theirs = ends[!input];
-	if (fchown(*theirs, uid, uid) < 0 || fchmod(*theirs, input ? MODE_INPUT : MODE_OUTPUT) < 0)
+	if (fchown(*theirs, uid, gid) < 0 || fchmod(*theirs, input ? MODE_INPUT : MODE_OUTPUT) < 0)
 		return -errno;
 	return input ? 0 : set_nonblock(*ours);
 }
