@@ -133,6 +133,7 @@ static int end_run(struct box *box, uint64_t number)
 static int procs_rmdir(struct ctx *ctx, const char *name)
 {
 	struct box *box = ctx->box;
+	struct park *ready = NULL;
 	struct named *named;
 	struct child child;
 	uint64_t number;
@@ -150,6 +151,8 @@ static int procs_rmdir(struct ctx *ctx, const char *name)
 		number = named ? named->run : 0;
 		if (named)
 			named_remove(box, named);
+		/* Who waits for a run of that name. */
+		ready = park_collect(&box->parks, 0, NULL);
 	} else if (named) {
 		/* The name stays, to be used again. */
 		named->run = 0;
@@ -157,6 +160,7 @@ static int procs_rmdir(struct ctx *ctx, const char *name)
 	}
 	r = number ? end_run(box, number) : 0;
 	pthread_mutex_unlock(&box->lock);
+	park_answer(ready);
 	return r;
 }
 

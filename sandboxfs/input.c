@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -23,7 +24,15 @@
 #include "named.h"
 #include "stream.h"
 
-enum { PIPE_BYTES = 1 << 20 };
+enum {
+	PIPE_BYTES = 1 << 20,
+	/* What waiting writes may hold of their data together; beyond it each holds a little, and is
+	 * answered with that much. */
+	WAITING_BYTES = 16 << 20,
+	WAITING_LEAST = 4096,
+};
+
+static atomic_size_t waiting_bytes;
 
 struct input {
 	struct watch watch; /* fd: the pipe, -1 not yet or not any more */
@@ -183,7 +192,7 @@ static int bind(struct handle *h, struct run *run)
 	return 0;
 }
 
-/* The run that the handle's directory stands for: bound. -EAGAIN: there is none yet. */
+/* The run that the handle's directory stands for: bound. -EAGAIN: the name has none yet. */
 static int bind_now(struct handle *h)
 {
 	const struct named *named;
@@ -219,23 +228,36 @@ static int input_open(struct ctx *ctx, struct handle *h)
 
 static struct chunk *copy(const char *data, size_t size)
 {
-	struct chunk *chunk = malloc(sizeof(*chunk) + size);
+	struct chunk *chunk;
 
+	if (atomic_load(&waiting_bytes) + size > WAITING_BYTES)
+		size = MIN(size, (size_t)WAITING_LEAST);
+	chunk = malloc(sizeof(*chunk) + size);
 	if (!chunk)
 		return NULL;
+	atomic_fetch_add(&waiting_bytes, size);
 	chunk->len = size;
 	memcpy(chunk->bytes, data, size);
 	return chunk;
 }
 
+static void drop_copy(struct chunk *chunk)
+{
+	atomic_fetch_sub(&waiting_bytes, chunk->len);
+	free(chunk);
+}
+
 static void write_answer(struct park *park, int error)
 {
+	/* Before it had to wait, and since. */
+	size_t written = park->wait.size + (size_t)park->wait.offset;
+
 	/* What has gone into the pipe cannot be taken back. */
-	if (park->wait.offset)
-		fuse_reply_write(park->req, (size_t)park->wait.offset);
+	if (written)
+		fuse_reply_write(park->req, written);
 	else
 		fuse_reply_err(park->req, error);
-	free(park->chunk);
+	drop_copy(park->chunk);
 }
 
 static enum park_verdict never(struct park *park)
@@ -246,31 +268,36 @@ static enum park_verdict never(struct park *park)
 
 static const struct park_type write_park = { never, write_answer, NULL };
 
-/* Writes, or waits in line. box->lock held. */
+/* Writes, or with `wait` waits in line. box->lock held. */
 static int write_or_wait(fuse_req_t req, struct handle *h, const char *data, size_t size,
-			 size_t *written)
+			 bool wait, size_t *written)
 {
 	struct input *input = h->run->input;
+	struct park_wait before = { 0 };
 	struct chunk *chunk;
-	ssize_t n = input->parks.first ? -EAGAIN : put(input, data, size);
+	ssize_t n;
 	int r;
 
+	if (!input) /* the run has ended since */
+		return -EPIPE;
+	n = input->parks.first ? -EAGAIN : put(input, data, size);
 	if (n == -EPIPE)
 		end(input);
 	*written = n > 0 ? (size_t)n : 0;
-	if (*written == size || (*written && h->flags & O_NONBLOCK))
+	if (*written == size || (*written && !wait))
 		return 0;
-	if (n < 0 && (n != -EAGAIN || h->flags & O_NONBLOCK))
+	if (n < 0 && (n != -EAGAIN || !wait))
 		return (int)n;
-	chunk = copy(data, size);
-	r = chunk ? park_add(&input->parks, &h->box->lock, &write_park, req, h, h->box, NULL)
+	before.size = *written;
+	chunk = copy(data + *written, size - *written);
+	r = chunk ? park_add(&input->parks, &h->box->lock, &write_park, req, h, h->box, &before)
 		  : -ENOMEM;
 	if (r < 0) {
-		free(chunk);
+		if (chunk)
+			drop_copy(chunk);
 		return *written ? 0 : r;
 	}
 	input->parks.first->chunk = chunk;
-	input->parks.first->wait.offset = (off_t)*written;
 	if (!input->armed && input->watch.fd >= 0)
 		input->armed = daemon_watch_change(&input->watch, EPOLLOUT | EPOLLONESHOT) == 0;
 	return TREE_ANSWERED;
@@ -295,14 +322,15 @@ static void named_answer(struct park *park, int error)
 
 	if (r == 0) {
 		pthread_mutex_lock(&h->box->lock);
-		r = write_or_wait(park->req, h, park->chunk->bytes, park->chunk->len, &written);
+		r = write_or_wait(park->req, h, park->chunk->bytes, park->chunk->len, true,
+				  &written);
 		pthread_mutex_unlock(&h->box->lock);
 	}
 	if (r < 0)
 		fuse_reply_err(park->req, -r);
 	else if (r == 0)
 		fuse_reply_write(park->req, written);
-	free(park->chunk);
+	drop_copy(park->chunk);
 }
 
 static const struct park_type named_park = { named_look, named_answer, NULL };
@@ -312,15 +340,15 @@ static int wait_for_run(struct ctx *ctx, struct handle *h, const char *data, siz
 	struct chunk *chunk;
 	int r;
 
-	if (h->flags & O_NONBLOCK)
+	if (ctx->flags & O_NONBLOCK)
 		return -EAGAIN;
 	chunk = copy(data, size);
 	r = chunk ? park_add(&h->box->parks, &h->box->lock, &named_park, ctx->req, h, h->box, NULL)
 		  : -ENOMEM;
-	if (r < 0)
-		free(chunk);
-	else
+	if (r == 0)
 		h->box->parks.first->chunk = chunk;
+	else if (chunk)
+		drop_copy(chunk);
 	return r < 0 ? r : TREE_ANSWERED;
 }
 
@@ -332,7 +360,7 @@ static int input_write(struct ctx *ctx, struct handle *h, const char *data, size
 	pthread_mutex_lock(&h->box->lock);
 	r = h->box->removed ? -ESTALE : bind_now(h);
 	if (r == 0)
-		r = write_or_wait(ctx->req, h, data, size, &written);
+		r = write_or_wait(ctx->req, h, data, size, !(ctx->flags & O_NONBLOCK), &written);
 	else if (r == -EAGAIN)
 		r = wait_for_run(ctx, h, data, size);
 	pthread_mutex_unlock(&h->box->lock);
@@ -360,11 +388,15 @@ static unsigned int input_poll(struct ctx *ctx, struct handle *h)
 	struct pollfd p = { .fd = -1, .events = POLLOUT };
 	unsigned int mask = 0;
 	struct input *input;
+	int r;
 
 	pthread_mutex_lock(&ctx->box->lock);
+	r = ctx->box->removed ? -ESTALE : bind_now(h);
 	input = h->run ? h->run->input : NULL;
-	if (!input || input->ended) {
-		mask = POLLOUT | (h->run ? POLLERR : 0);
+	if (r == -EAGAIN) {
+		mask = 0; /* told when a run starts under the name */
+	} else if (!input || input->ended) {
+		mask = POLLOUT | POLLERR;
 	} else if (input->watch.fd >= 0 && !input->parks.first) {
 		p.fd = input->watch.fd;
 		if (poll(&p, 1, 0) > 0)

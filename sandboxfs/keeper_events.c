@@ -102,6 +102,8 @@ static void on_run_reply(struct keeper *k, uint64_t number, int error, const cha
 	free(run->script);
 	run->script = NULL;
 	collect_run(k, run, 0);
+	if (run->name[0])
+		collect_box(k); /* who waits to write to its input */
 }
 
 static void on_start_reply(struct keeper *k, int error, const char *why)
