@@ -93,9 +93,10 @@ void box_load_runs(struct box *box)
 
 bool box_run_exists(struct box *box, uint64_t number)
 {
+	const struct run *run = box_live_run(box, number);
 	struct run_record rec;
 
-	return box_live_run(box, number) || store_run_read(box, number, &rec) == 0;
+	return run ? !run->unwanted : store_run_read(box, number, &rec) == 0;
 }
 
 struct run *box_live_run(struct box *box, uint64_t number)
@@ -177,7 +178,7 @@ void box_run_forget(struct box *box, struct run *run)
 	*slot = run;
 }
 
-/* The session that had it as its newest has an older one now. */
+/* The session that had it as its newest has an older one now: the newest of those left. */
 static void forget_last_run(struct box *box, uint64_t number)
 {
 	_cleanup_free_ uint64_t *numbers = NULL;
@@ -229,13 +230,23 @@ bool box_is_idle(struct box *box)
 	return true;
 }
 
-void box_runs_lost(struct box *box, struct park **ready)
+/* Forgetting one takes another out of the list: so always from its beginning. */
+static struct run *first_open_run(struct box *box)
 {
 	struct run *run, *next;
 
 	HASH_ITER (hh, box->runs, run, next) {
-		if (run->closed)
-			continue;
+		if (!run->closed)
+			return run;
+	}
+	return NULL;
+}
+
+void box_runs_lost(struct box *box, struct park **ready)
+{
+	struct run *run;
+
+	while ((run = first_open_run(box))) {
 		if (!run->ended) {
 			run->state = RUN_LOST;
 			run->end_size[STREAM_OUT] = run->end_size[STREAM_ERR] = UINT64_MAX;
@@ -244,7 +255,10 @@ void box_runs_lost(struct box *box, struct park **ready)
 		run->ended = run->closed = run->answered = true;
 		*ready = input_close(run, EPIPE, *ready);
 		*ready = park_collect(&run->parks, 0, *ready);
-		box_run_forget(box, run);
+		if (run->unwanted)
+			box_run_remove(box, run->number);
+		else
+			box_run_forget(box, run);
 	}
 }
 

@@ -71,11 +71,15 @@ static int procs_list(struct ctx *ctx, struct dir_list *list)
 
 	pthread_mutex_lock(&ctx->box->lock);
 	r = store_run_numbers(ctx->box, &numbers, &n);
-	for (size_t i = 0; i < n; i++)
-		list_number(ctx, list, numbers[i]);
+	for (size_t i = 0; i < n; i++) {
+		run = box_live_run(ctx->box, numbers[i]);
+		if (!run || !run->unwanted)
+			list_number(ctx, list, numbers[i]);
+	}
 	/* Submitted, and not yet on disk. */
 	HASH_ITER (hh, ctx->box->runs, run, next) {
-		if (!n || !bsearch(&run->number, numbers, n, sizeof(*numbers), compare_u64))
+		if (!run->unwanted &&
+		    (!n || !bsearch(&run->number, numbers, n, sizeof(*numbers), compare_u64)))
 			list_number(ctx, list, run->number);
 	}
 	named_drop_stale(ctx->box);
