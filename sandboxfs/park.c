@@ -137,6 +137,8 @@ int park_add(struct park_list *list, pthread_mutex_t *lock, const struct park_ty
 	park->tid = fuse_req_ctx(req)->pid;
 	if (wait)
 		park->wait = *wait;
+	if (park->wait.run)
+		run_ref(park->wait.run);
 	HASH_ADD(hh, parks, serial, sizeof(park->serial), park);
 	pthread_mutex_unlock(&parks_lock);
 
@@ -189,6 +191,8 @@ void park_answer(struct park *ready)
 
 		ready = park->ready;
 		park->type->answer(park, park->error);
+		if (park->wait.run)
+			run_put(park->wait.run);
 		if (park->handle)
 			handle_put(park->handle);
 		if (park->box)

@@ -20,6 +20,7 @@
 struct box;
 struct handle;
 struct park;
+struct run;
 
 /* Data that a park's look has taken for its answer. */
 struct chunk {
@@ -48,6 +49,9 @@ struct park_wait {
 	size_t size; /* of a read */
 	off_t offset;
 	uint64_t tag; /* of a request to the keeper; 0 none */
+	/* The run it is about, or NULL: the park has a reference of its own, since a handle goes on
+	 * to another run when one of its users begins the next command. */
+	struct run *run;
 };
 
 struct park {

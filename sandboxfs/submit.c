@@ -250,7 +250,7 @@ static int close_error(const struct run *run)
 
 static enum park_verdict close_look(struct park *park)
 {
-	const struct run *run = park->handle->run;
+	const struct run *run = park->wait.run;
 
 	if (!run->ended)
 		return PARK_WAIT;
@@ -266,7 +266,7 @@ bool run_has_started(const struct run *run)
 /* A run of its own: whether it has started, and if not, why. */
 static enum park_verdict started_look(struct park *park)
 {
-	const struct run *run = park->handle->run;
+	const struct run *run = park->wait.run;
 
 	if (!run_has_started(run))
 		return PARK_WAIT;
@@ -277,7 +277,7 @@ static enum park_verdict started_look(struct park *park)
 /* With O_NONBLOCK only whether it was taken is waited for. */
 static enum park_verdict taken_look(struct park *park)
 {
-	const struct run *run = park->handle->run;
+	const struct run *run = park->wait.run;
 
 	if (!run->answered)
 		return PARK_WAIT;
@@ -293,7 +293,7 @@ static void close_answer(struct park *park, int error)
 /* The waiting writer got a signal: pass on what means something to a command. */
 static enum park_verdict close_interrupted(struct park *park)
 {
-	struct run *run = park->handle->run;
+	struct run *run = park->wait.run;
 	int sig = caller_signal(park->tid);
 
 	switch (sig) {
@@ -357,6 +357,7 @@ static const struct park_type *close_type(const struct handle *h)
 
 static int cmd_flush(struct ctx *ctx, struct handle *h)
 {
+	struct park_wait waits = { 0 };
 	struct box *box = ctx->box;
 	bool pending, wait;
 	int r = 0;
@@ -372,7 +373,8 @@ static int cmd_flush(struct ctx *ctx, struct handle *h)
 	if (!h->submitted && h->text.len)
 		r = submit(h);
 	if (r == 0 && h->run && wait && !h->run->ended) {
-		r = park_add(&h->run->parks, &box->lock, close_type(h), ctx->req, h, box, NULL);
+		waits.run = h->run;
+		r = park_add(&h->run->parks, &box->lock, close_type(h), ctx->req, h, box, &waits);
 		if (r == 0)
 			r = TREE_ANSWERED;
 	}

@@ -42,8 +42,10 @@ static ssize_t number_fill(struct handle *h, char *buf, size_t size)
 
 	if (!run_has_started(h->run))
 		return h->box->removed ? 0 : -EAGAIN;
-	if (h->run->state == RUN_FAILED)
+	if (h->run->state == RUN_FAILED) {
+		h->read_back = true;
 		return -EIO;
+	}
 	len = (size_t)snprintf(text, sizeof(text), "%llu\n", (unsigned long long)h->run_number);
 	len -= MIN(len, h->position);
 	size = MIN(size, len);
@@ -103,8 +105,11 @@ static int transaction_take(struct handle *h, size_t size, struct chunk **chunk)
 
 static enum park_verdict transaction_look(struct park *park)
 {
-	int r = transaction_take(park->handle, park->wait.size, &park->chunk);
+	int r;
 
+	if (park->handle->run != park->wait.run)
+		return PARK_ANSWER; /* somebody has begun the next command: nothing more of this one */
+	r = transaction_take(park->handle, park->wait.size, &park->chunk);
 	if (r == -EAGAIN)
 		return PARK_WAIT;
 	park->error = -r;
@@ -115,6 +120,8 @@ static void transaction_answer(struct park *park, int error)
 {
 	if (error)
 		fuse_reply_err(park->req, error);
+	else if (!park->chunk)
+		fuse_reply_buf(park->req, NULL, 0);
 	else
 		fuse_reply_buf(park->req, park->chunk->bytes, park->chunk->len);
 	free(park->chunk);
@@ -127,7 +134,7 @@ static enum park_verdict transaction_interrupted(struct park *park)
 	if (!sig)
 		return PARK_WAIT;
 	if (sig != SIGTSTP && sig != SIGSTOP && !submit_is_own(park->handle))
-		keeper_run_request(park->box, MSG_SIGNAL, park->handle->run_number,
+		keeper_run_request(park->box, MSG_SIGNAL, park->wait.run->number,
 				   sig == SIGKILL ? SIGHUP : sig, 0);
 	park->error = EINTR;
 	return PARK_ANSWER;
@@ -138,7 +145,7 @@ static const struct park_type transaction_park = { transaction_look, transaction
 
 int transaction_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
 {
-	const struct park_wait wait = { .size = MIN(size, (size_t)256 << 10) };
+	struct park_wait wait = { .size = MIN(size, (size_t)256 << 10) };
 	struct chunk *chunk = NULL;
 	struct box *box = ctx->box;
 	int r = 0;
@@ -150,6 +157,7 @@ int transaction_read(struct ctx *ctx, struct handle *h, size_t size, off_t offse
 	if (r == 0)
 		r = transaction_take(h, wait.size, &chunk);
 	if (r == -EAGAIN && !(ctx->flags & O_NONBLOCK)) {
+		wait.run = h->run;
 		r = park_add(&h->run->parks, &box->lock, &transaction_park, ctx->req, h, box,
 			     &wait);
 		pthread_mutex_unlock(&box->lock);
