@@ -17,7 +17,7 @@
 #include "store.h"
 #include "wake.h"
 
-enum { MAX_VERBS = 4096 };
+enum { MAX_VERBS = 4096, LINE_SIZE = 128 };
 
 /* --- waiting ---------------------------------------------------------------------------------------- */
 
@@ -243,40 +243,65 @@ static int run_verb(const struct verb_call *call, const char *word)
 	return r;
 }
 
+/* The next line of h->text, cut to fit, without its newline. Threads may share the handle. */
+static bool take_line(struct handle *h, char line[LINE_SIZE])
+{
+	size_t len, gone;
+	char *end;
+
+	pthread_mutex_lock(&h->box->lock);
+	if (!h->text.len) {
+		pthread_mutex_unlock(&h->box->lock);
+		return false;
+	}
+	end = memchr(h->text.data, '\n', h->text.len);
+	len = end ? (size_t)(end - h->text.data) : h->text.len;
+	gone = end ? len + 1 : len;
+	snprintf(line, LINE_SIZE, "%.*s", (int)MIN(len, (size_t)LINE_SIZE - 1), h->text.data);
+	memmove(h->text.data, h->text.data + gone, h->text.len - gone);
+	h->text.len -= gone;
+	pthread_mutex_unlock(&h->box->lock);
+	return true;
+}
+
 /* Takes the next line of h->text and does it; a verb that must be waited for parks the write. */
 static int ctl_go_on(struct ctx *ctx, struct handle *h, size_t size)
 {
 	const struct verb_call call = { ctx, h, size };
+	char line[LINE_SIZE];
 	int r = 0;
 
-	while (r == 0 && h->text.len) {
-		char line[128], *end = memchr(h->text.data, '\n', h->text.len);
-		size_t len = end ? (size_t)(end - h->text.data) : h->text.len;
-		size_t gone = end ? len + 1 : len;
-
-		snprintf(line, sizeof(line), "%.*s", (int)MIN(len, sizeof(line) - 1), h->text.data);
-		memmove(h->text.data, h->text.data + gone, h->text.len - gone);
-		h->text.len -= gone;
+	while (r == 0 && take_line(h, line)) {
 		if (*text_strip(line))
 			r = run_verb(&call, text_strip(line));
 	}
-	if (r < 0)
+	if (r < 0) {
+		pthread_mutex_lock(&ctx->box->lock);
 		text_reset(&h->text);
+		pthread_mutex_unlock(&ctx->box->lock);
+	}
 	return r;
 }
 
 /* One verb a line; the write returns when the last is done. */
 static int ctl_write(struct ctx *ctx, struct handle *h, const char *data, size_t size)
 {
+	int r;
+
 	if (size > MAX_VERBS || memchr(data, '\0', size)) {
 		refuse_verb(ctx, "");
 		return -EINVAL;
 	}
-	if (h->text.len)
-		return -EBUSY; /* another thread's write on this descriptor still waits */
-	text_reset(&h->text);
-	text_add(&h->text, data, size);
-	return h->text.failed ? -ENOMEM : ctl_go_on(ctx, h, size);
+	pthread_mutex_lock(&ctx->box->lock);
+	if (h->text.len) {
+		r = -EBUSY; /* another thread's write on this descriptor still waits */
+	} else {
+		text_reset(&h->text);
+		text_add(&h->text, data, size);
+		r = h->text.failed ? -ENOMEM : 0;
+	}
+	pthread_mutex_unlock(&ctx->box->lock);
+	return r < 0 ? r : ctl_go_on(ctx, h, size);
 }
 
 const struct row_ops ctl_ops = { .write = ctl_write, .stream = true };
