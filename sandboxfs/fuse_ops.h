@@ -14,8 +14,6 @@ int ctx_begin(struct ctx *ctx, fuse_req_t req, fuse_ino_t ino);
 void ctx_end(struct ctx *ctx);
 
 struct handle *handle_new(const struct ctx *ctx, uint64_t ino, const struct row *row, int flags);
-/* Renders its content if that was not done yet. */
-int handle_render(struct ctx *ctx, struct handle *h);
 /* Answers a READ with what was rendered, rendering it first: TREE_ANSWERED or -errno. */
 int handle_reply_rendered(struct ctx *ctx, struct handle *h, size_t size, off_t offset);
 

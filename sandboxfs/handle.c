@@ -73,32 +73,34 @@ void handle_abandon(fuse_req_t req, struct handle *h, int error)
 	handle_put(h);
 }
 
-int handle_render(struct ctx *ctx, struct handle *h)
+/* h->lock held. */
+static int render(struct ctx *ctx, struct handle *h)
 {
-	int r = 0;
+	int r;
 
-	pthread_mutex_lock(&h->lock);
-	if (!h->rendered) {
-		text_reset(&h->text);
-		r = h->row->show(ctx, &h->text);
-		if (r == 0 && h->text.failed)
-			r = -ENOMEM;
-		h->rendered = r == 0;
-	}
-	pthread_mutex_unlock(&h->lock);
+	if (h->rendered)
+		return 0;
+	text_reset(&h->text);
+	r = h->row->show(ctx, &h->text);
+	if (r == 0 && h->text.failed)
+		r = -ENOMEM;
+	h->rendered = r == 0;
 	return r;
 }
 
 int handle_reply_rendered(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
 {
-	int r = handle_render(ctx, h);
+	_cleanup_text_ struct text part = { 0 };
+	int r;
 
-	if (r < 0)
-		return r;
-	if ((size_t)offset >= h->text.len)
-		fuse_reply_buf(ctx->req, NULL, 0);
-	else
-		fuse_reply_buf(ctx->req, h->text.data + offset,
-			       MIN(size, h->text.len - (size_t)offset));
+	/* A copy: another thread may write to this handle meanwhile. */
+	pthread_mutex_lock(&h->lock);
+	r = render(ctx, h);
+	if (r == 0 && (size_t)offset < h->text.len)
+		text_add(&part, h->text.data + offset, MIN(size, h->text.len - (size_t)offset));
+	pthread_mutex_unlock(&h->lock);
+	if (r < 0 || part.failed)
+		return r < 0 ? r : -ENOMEM;
+	fuse_reply_buf(ctx->req, part.data, part.len);
 	return TREE_ANSWERED;
 }
