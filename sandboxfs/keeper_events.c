@@ -356,8 +356,10 @@ static void keeper_ended(struct keeper *k)
 		box_set_state(box, BOX_STOPPED, NULL);
 	store_save(box);
 	after_stop(box);
-	for (struct park *p = box->parks.first; p; p = p->next)
+	for (struct park *p = box->parks.first; p; p = p->next) {
 		p->done = true;
+		p->error = EIO; /* what was asked for may not have been done */
+	}
 	collect_box(k);
 }
 

@@ -396,15 +396,14 @@ static enum park_verdict open_look(struct park *park)
 {
 	struct handle *h = park->handle;
 
-	if (park->done) {
-		if (!park->error && h->tty->watch.fd < 0)
+	if (h->tty->asked) {
+		if (park->done && !park->error && h->tty->watch.fd < 0)
 			park->error = EIO; /* the box died meanwhile */
-		return PARK_ANSWER;
+		return park->done ? PARK_ANSWER : PARK_WAIT;
 	}
-	if (h->tty->asked)
-		return PARK_WAIT;
 	if (start_look(park) == PARK_WAIT)
 		return PARK_WAIT;
+	park->done = false; /* an earlier keeper's end is none of ours */
 	if (!park->error)
 		park->error = -ask(h->box, h, park->wait.tag);
 	return park->error ? PARK_ANSWER : PARK_WAIT;
