@@ -98,7 +98,7 @@ PROGRAMS := $(B)/sandboxfs $(B)/sandbox-keeper $(B)/sandbox-init $(B)/sandbox-im
 Q := $(if $(V),,@)
 say = @printf '  %-8s %s\n' '$(1)' '$(2)'
 
-.PHONY: all deps run test check-unit bench fmt lint asan ubsan tsan fuzz coverage \
+.PHONY: all deps run test test-v2 check-unit bench fmt lint asan ubsan tsan fuzz coverage \
 	install uninstall dist clean help programs unit
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -205,6 +205,13 @@ test:
 	+@$(MAKE) -s --no-print-directory SAN=$(SAN) programs unit
 	@$(SUDO) tests/run --build $(B) $(if $(AGAIN),--again) $(TESTS)
 
+# On a machine with the second version of cgroups, virtual, and Debian's kernel (KERNEL=package).
+test-v2:
+	@tests/deps vm
+	+@$(MAKE) -s --no-print-directory SAN= programs unit
+	@$(SUDO) tests/vm/run --build build $(if $(KERNEL),--kernel $(KERNEL)) \
+		$(if $(AGAIN),--again) $(TESTS)
+
 check-unit: unit
 	@tests/run --build $(B) unit
 
@@ -266,6 +273,7 @@ help:
 	@echo 'make run          install what is missing, build, mount, run a command in a first box'
 	@echo 'make test         install what is missing, build, run every test (TESTS="cmd out" for some)'
 	@echo 'make test SAN=asan   the same under ASan and UBSan'
+	@echo 'make test-v2      tests on a virtual machine with cgroup v2 alone and Debian'"'"'s kernel'
 	@echo 'make deps         install what is missing (Debian, Ubuntu; elsewhere: print the list)'
 	@echo 'make check-unit   unit tests only, no root needed'
 	@echo 'make bench        measure, with a table at the end'
