@@ -25,11 +25,18 @@ class Missing(Exception):
     """The machine does not have what this needs: a reason to skip."""
 
 
+class Failed(Exception):
+    """Something went wrong that should not."""
+
+
 def output(*argv, cwd=None):
-    r = subprocess.run(argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                       stderr=subprocess.PIPE, text=True)
+    try:
+        r = subprocess.run(argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True)
+    except FileNotFoundError:
+        raise Missing(f"no program {argv[0]}") from None
     if r.returncode != 0:
-        raise Missing(f"{' '.join(argv[:3])}: {r.stderr.strip()[-300:]}")
+        raise Failed(f"{' '.join(argv[:3])}: {r.stderr.strip()[-300:]}")
     return r.stdout
 
 
@@ -46,7 +53,7 @@ def kernel_package(wanted):
     for name in [wanted] if wanted else KERNELS:
         try:
             depends = output("apt-cache", "depends", "--important", name)
-        except Missing:
+        except Failed:
             continue
         found = re.search(r"Depends: (linux-image-\d\S+)", depends)
         if found or re.match(r"linux-image-\d+\.\d+\.\d", name):
@@ -61,7 +68,10 @@ def kernel(folder, wanted):
     place = os.path.join(folder, package)
     if not os.path.isdir(place):
         part = replace_folder(place + ".part")
-        output("apt-get", "-q", "download", package, cwd=part)
+        try:
+            output("apt-get", "-q", "download", package, cwd=part)
+        except Failed as e:
+            raise Missing(f"the kernel could not be downloaded: {e}") from e
         output("dpkg-deb", "-x", glob.glob(part + "/*.deb")[0], part)
         os.unlink(glob.glob(part + "/*.deb")[0])
         version = os.path.basename(glob.glob(part + "/lib/modules/*")[0])
@@ -189,7 +199,7 @@ def copy(tree, paths, *options):
         source.stdin.write(names)
         source.stdin.close()
         if target.wait() != 0 or source.wait() != 0:
-            raise Missing("tar could not copy this machine's packages")
+            raise Failed("tar could not copy this machine's packages")
 
 
 def root_disk(folder, modules):
