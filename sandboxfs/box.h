@@ -50,13 +50,15 @@ struct run {
 	char *script;  /* until then: to record a refused one */
 	size_t script_len;
 	bool watching[N_STREAMS]; /* a MSG_WATCH is out */
-	bool unwanted;		  /* to be removed once it is closed */
-	int64_t timeout_ms;	  /* 0: may run for ever */
-	struct input *input;	  /* input.c; NULL: nobody has opened it yet */
-	struct run_usage usage;	  /* as last told */
-	struct park_list parks;	  /* requests that wait for it */
-	char title[81];		  /* beginning of its script's first line, any bytes */
-	int64_t started_us;	  /* 0: not yet */
+	int files[N_STREAMS];	  /* its output, open while it has readers, one for all; -1 */
+	unsigned int readers[N_STREAMS];
+	bool unwanted;		/* to be removed once it is closed */
+	int64_t timeout_ms;	/* 0: may run for ever */
+	struct input *input;	/* input.c; NULL: nobody has opened it yet */
+	struct run_usage usage; /* as last told */
+	struct park_list parks; /* requests that wait for it */
+	char title[81];		/* beginning of its script's first line, any bytes */
+	int64_t started_us;	/* 0: not yet */
 };
 
 enum { ENDED_RUNS = 8 };

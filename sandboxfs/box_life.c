@@ -107,15 +107,27 @@ struct run *box_live_run(struct box *box, uint64_t number)
 	return run;
 }
 
-struct run *box_run_adopt(struct box *box, uint64_t number)
+static struct run *run_alloc(uint64_t number)
 {
 	struct run *run = calloc(1, sizeof(*run));
-	struct run_record rec;
 
 	if (!run)
 		return NULL;
 	run->number = number;
 	atomic_init(&run->refs, 1);
+	for (int s = 0; s < N_STREAMS; s++)
+		run->files[s] = -1;
+	run_usage_clear(&run->usage);
+	return run;
+}
+
+struct run *box_run_adopt(struct box *box, uint64_t number)
+{
+	struct run *run = run_alloc(number);
+	struct run_record rec;
+
+	if (!run)
+		return NULL;
 	/* box->token is already the living keeper's, so the record is believed. */
 	if (store_run_read(box, number, &rec) == 0) {
 		snprintf(run->session, sizeof(run->session), "%s", rec.session);
@@ -123,7 +135,6 @@ struct run *box_run_adopt(struct box *box, uint64_t number)
 		run->timeout_ms = rec.timeout_ms;
 		run->started_us = rec.started_us;
 	}
-	run_usage_clear(&run->usage);
 	HASH_ADD(hh, box->runs, number, sizeof(run->number), run);
 	return run;
 }
@@ -135,14 +146,12 @@ struct run *box_run_new(struct box *box, struct session *session, const char *na
 	box_load_runs(box);
 	if (box->next_run > NODE_MAX_ITEM)
 		return NULL;
-	run = calloc(1, sizeof(*run));
+	run = run_alloc(box->next_run);
 	if (!run)
 		return NULL;
-	run->number = box->next_run++;
-	atomic_init(&run->refs, 1);
+	box->next_run++;
 	snprintf(run->session, sizeof(run->session), "%s", session ? session->key : "");
 	snprintf(run->name, sizeof(run->name), "%s", name);
-	run_usage_clear(&run->usage);
 	run->state = RUN_QUEUED;
 	box->last_run = run->number;
 	if (session)

@@ -234,11 +234,17 @@ void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	struct handle *h;
+
 	if (files_owns(ino)) {
 		files_ops.release(req, ino, fi);
 		return;
 	}
-	handle_put(handle_of(fi));
+	h = handle_of(fi);
+	/* A poll that is still to be told must not keep it: its end may be an end of file. */
+	if (h->box)
+		stream_drop_poll(h);
+	handle_put(h);
 	fuse_reply_err(req, 0);
 }
 

@@ -107,25 +107,47 @@ static bool is_closed(struct handle *h)
 	return !h->run || h->run->closed || (h->to_command_end && h->run->ended) || h->box->removed;
 }
 
-static int stream_file(struct handle *h)
+/* The stream's descriptor: of a live run all readers share one, of which there may be thousands. */
+static int *file_of(struct handle *h)
 {
-	/* The keeper makes the files when the command starts; till then there is nothing. */
-	if (h->fd < 0)
-		h->fd = store_run_open(h->box, h->run_number,
-				       h->stream == STREAM_OUT ? RUN_OUT : RUN_ERR);
-	return h->fd;
+	return h->run ? &h->run->files[h->stream] : &h->fd;
 }
 
-/* Bytes at offset: how many are there, at most size. box->lock held. */
-static size_t available(struct handle *h, size_t size, off_t offset)
+/* The descriptor or -errno. box->lock held. */
+static int stream_file(struct handle *h)
+{
+	int *fd = file_of(h), r;
+
+	if (h->run && !h->shares) {
+		h->run->readers[h->stream]++;
+		h->shares = true;
+	}
+	if (*fd < 0) {
+		r = store_run_open(h->box, h->run_number,
+				   h->stream == STREAM_OUT ? RUN_OUT : RUN_ERR);
+		if (r < 0)
+			return r;
+		*fd = r;
+	}
+	return *fd;
+}
+
+/* Bytes at offset: how many are there, at most size; or -errno. box->lock held. */
+static ssize_t available(struct handle *h, size_t size, off_t offset)
 {
 	uint64_t end = end_of(h);
+	int fd = stream_file(h);
 	struct stat st;
 
-	if (stream_file(h) < 0 || fstat(h->fd, &st) < 0)
+	/* The keeper makes the files when the command starts; till then there is nothing. */
+	if (fd == -ENOENT)
 		return 0;
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
 	end = MIN(end, (uint64_t)st.st_size);
-	return (uint64_t)offset < end ? MIN(size, end - (uint64_t)offset) : 0;
+	return (uint64_t)offset < end ? (ssize_t)MIN(size, end - (uint64_t)offset) : 0;
 }
 
 /* Asks the keeper to say when the stream grows beyond offset. box->lock held. */
@@ -146,7 +168,7 @@ static void reply_data(fuse_req_t req, struct handle *h, size_t size, off_t offs
 		return;
 	}
 	data.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
-	data.buf[0].fd = h->fd;
+	data.buf[0].fd = *file_of(h); /* once open it stays */
 	data.buf[0].pos = offset;
 	fuse_reply_data(req, &data, 0);
 }
@@ -155,7 +177,8 @@ static enum park_verdict stream_look(struct park *park)
 {
 	struct handle *h = park->handle;
 
-	if (available(h, 1, park->wait.offset) || is_closed(h))
+	/* An error is told by the answer. */
+	if (available(h, 1, park->wait.offset) != 0 || is_closed(h))
 		return PARK_ANSWER;
 	watch_growth(h, park->wait.offset);
 	return PARK_WAIT;
@@ -164,7 +187,7 @@ static enum park_verdict stream_look(struct park *park)
 static void stream_answer(struct park *park, int error)
 {
 	struct handle *h = park->handle;
-	size_t n;
+	ssize_t n;
 
 	if (error && error != ESTALE) {
 		fuse_reply_err(park->req, error);
@@ -172,24 +195,31 @@ static void stream_answer(struct park *park, int error)
 	}
 	pthread_mutex_lock(&h->box->lock);
 	n = available(h, MIN(park->wait.size, (size_t)MAX_READ), park->wait.offset);
-	h->position = (uint64_t)park->wait.offset + n;
+	if (n >= 0)
+		h->position = (uint64_t)park->wait.offset + (size_t)n;
 	pthread_mutex_unlock(&h->box->lock);
-	reply_data(park->req, h, n, park->wait.offset);
+	if (n < 0)
+		fuse_reply_err(park->req, (int)-n);
+	else
+		reply_data(park->req, h, (size_t)n, park->wait.offset);
 }
 
 static const struct park_type stream_park = { stream_look, stream_answer, NULL };
 
+/* poll has no offset: what was read last tells where the reader is. */
 static int stream_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
 {
 	const struct park_wait wait = { .size = size, .offset = offset };
 	struct box *box = h->box;
-	size_t n;
+	ssize_t n;
 	int r = 0;
 
 	if (offset < 0)
 		return -EINVAL;
 	pthread_mutex_lock(&box->lock);
 	n = h->run_number ? available(h, MIN(size, (size_t)MAX_READ), offset) : 0;
+	if (n >= 0)
+		h->position = (uint64_t)offset + (size_t)n;
 	if (!n && h->run_number && !is_closed(h)) {
 		if (ctx->flags & O_NONBLOCK)
 			r = -EAGAIN;
@@ -202,7 +232,9 @@ static int stream_read(struct ctx *ctx, struct handle *h, size_t size, off_t off
 		return r < 0 ? r : TREE_ANSWERED;
 	}
 	pthread_mutex_unlock(&box->lock);
-	reply_data(ctx->req, h, n, offset);
+	if (n < 0)
+		return (int)n;
+	reply_data(ctx->req, h, (size_t)n, offset);
 	return TREE_ANSWERED;
 }
 
@@ -214,7 +246,7 @@ static unsigned int stream_poll(struct ctx *ctx, struct handle *h)
 	pthread_mutex_lock(&box->lock);
 	if (!h->run_number || is_closed(h))
 		mask = POLLIN;
-	else if (available(h, 1, (off_t)h->position))
+	else if (available(h, 1, (off_t)h->position) != 0)
 		mask = POLLIN;
 	else
 		watch_growth(h, (off_t)h->position);
@@ -222,37 +254,29 @@ static unsigned int stream_poll(struct ctx *ctx, struct handle *h)
 	return mask;
 }
 
-/* poll has no offset: what was read last tells where the reader is. */
-static int stream_read_noting(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
-{
-	size_t there;
-
-	pthread_mutex_lock(&h->box->lock);
-	there = h->run_number ? available(h, size, offset) : 0;
-	h->position = (uint64_t)offset + there;
-	pthread_mutex_unlock(&h->box->lock);
-	return stream_read(ctx, h, size, offset);
-}
-
 static void stream_release(struct handle *h)
 {
 	close_fd(&h->fd);
+	if (!h->shares)
+		return;
+	pthread_mutex_lock(&h->box->lock);
+	if (--h->run->readers[h->stream] == 0)
+		close_fd(&h->run->files[h->stream]);
+	pthread_mutex_unlock(&h->box->lock);
 }
 
 const struct row_ops out_ops = {
-	.open = out_open, .read = stream_read_noting, .poll = stream_poll, .release = stream_release
+	.open = out_open, .read = stream_read, .poll = stream_poll, .release = stream_release
 };
 const struct row_ops err_ops = {
-	.open = err_open, .read = stream_read_noting, .poll = stream_poll, .release = stream_release
+	.open = err_open, .read = stream_read, .poll = stream_poll, .release = stream_release
 };
-const struct row_ops run_out_ops = { .open = run_out_open,
-				     .read = stream_read_noting,
-				     .poll = stream_poll,
-				     .release = stream_release };
-const struct row_ops run_err_ops = { .open = run_err_open,
-				     .read = stream_read_noting,
-				     .poll = stream_poll,
-				     .release = stream_release };
+const struct row_ops run_out_ops = {
+	.open = run_out_open, .read = stream_read, .poll = stream_poll, .release = stream_release
+};
+const struct row_ops run_err_ops = {
+	.open = run_err_open, .read = stream_read, .poll = stream_poll, .release = stream_release
+};
 
 /* --- exit -------------------------------------------------------------------------------------------- */
 
@@ -289,8 +313,8 @@ static void exit_reply(fuse_req_t req, struct handle *h, size_t size, off_t offs
 	int r = 0;
 
 	pthread_mutex_lock(&h->box->lock);
-	if (h->run && !h->run->ended)
-		r = -ESTALE; /* the box was removed under it */
+	if (h->box->removed)
+		r = -ESTALE; /* also where a command was ended by that: 137 is no result of its own */
 	else if (h->run_number)
 		r = exit_text(h, text);
 	pthread_mutex_unlock(&h->box->lock);
@@ -372,11 +396,11 @@ static uint64_t size_on_disk(struct ctx *ctx, enum stream stream, bool to_comman
 	}
 	if (number) {
 		bind_run(&h, number, to_command_end);
-		if (is_closed(&h) && stream_file(&h) >= 0 && fstat(h.fd, &st) == 0)
+		if (is_closed(&h) && stream_file(&h) >= 0 && fstat(*file_of(&h), &st) == 0)
 			size = MIN((uint64_t)st.st_size, end_of(&h));
 	}
 	pthread_mutex_unlock(&ctx->box->lock);
-	close_fd(&h.fd);
+	stream_release(&h);
 	if (h.run)
 		run_put(h.run);
 	return size;
@@ -435,34 +459,65 @@ uint64_t run_err_size(struct ctx *ctx)
 	return size_on_disk(ctx, STREAM_ERR, false);
 }
 
+static void polls_link(struct handle **list, struct handle *h)
+{
+	h->poll_next = *list;
+	if (h->poll_next)
+		h->poll_next->poll_link = &h->poll_next;
+	h->poll_link = list;
+	*list = h;
+}
+
+static void polls_unlink(struct handle *h)
+{
+	*h->poll_link = h->poll_next;
+	if (h->poll_next)
+		h->poll_next->poll_link = h->poll_link;
+	h->poll_link = NULL;
+}
+
 void stream_add_poll(struct handle *h, struct fuse_pollhandle *ph)
 {
 	if (h->poll)
 		fuse_pollhandle_destroy(h->poll);
-	else
-		h->poll_next = h->box->polls, h->box->polls = handle_ref(h);
+	if (!h->poll_link)
+		polls_link(&h->box->polls, handle_ref(h));
 	h->poll = ph;
+}
+
+void stream_drop_poll(struct handle *h)
+{
+	bool linked;
+
+	pthread_mutex_lock(&h->box->lock);
+	linked = h->poll_link != NULL;
+	if (linked)
+		polls_unlink(h);
+	pthread_mutex_unlock(&h->box->lock);
+	if (linked)
+		handle_put(h);
 }
 
 void stream_notify_polls(struct box *box)
 {
-	struct handle *list, *next;
+	struct handle *list, *h;
 
 	pthread_mutex_lock(&box->lock);
-	list = box->polls;
-	box->polls = NULL;
-	pthread_mutex_unlock(&box->lock);
-	for (; list; list = next) {
-		struct fuse_pollhandle *ph;
+	/* Off the box, since who is told polls again at once; and still a list, for stream_drop_poll(). */
+	list = take_ptr(box->polls);
+	if (list)
+		list->poll_link = &list;
+	while ((h = list)) {
+		struct fuse_pollhandle *ph = take_ptr(h->poll);
 
-		pthread_mutex_lock(&box->lock);
-		next = list->poll_next;
-		ph = take_ptr(list->poll);
+		polls_unlink(h);
 		pthread_mutex_unlock(&box->lock);
 		if (ph) {
 			fuse_lowlevel_notify_poll(ph);
 			fuse_pollhandle_destroy(ph);
 		}
-		handle_put(list);
+		handle_put(h);
+		pthread_mutex_lock(&box->lock);
 	}
+	pthread_mutex_unlock(&box->lock);
 }

@@ -23,5 +23,7 @@ uint64_t run_exit_size(struct ctx *ctx);
 void stream_notify_polls(struct box *box);
 /* Registers the handle's poll (box->lock held). */
 void stream_add_poll(struct handle *h, struct fuse_pollhandle *ph);
+/* Nobody polls it any more: it is closed. No lock held; the caller has a reference. */
+void stream_drop_poll(struct handle *h);
 
 #endif

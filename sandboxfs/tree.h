@@ -52,12 +52,14 @@ struct handle {
 	struct text text;     /* content rendered, or what was written so far */
 	bool rendered;
 	struct fuse_pollhandle *poll; /* the newest; under the box's lock */
-	struct handle *poll_next;     /* in box->polls */
+	/* In box->polls, or in the list that is being told; link NULL when in none. */
+	struct handle *poll_next, **poll_link;
 
 	/* out, err, exit (stream.c); the run of cmd (submit.c). Under box->lock. */
 	struct run *run;     /* a reference while it is live, or NULL */
 	uint64_t run_number; /* 0: none yet */
-	int fd;		     /* of the run's stream, -1 */
+	int fd;		     /* of the stream of a run that is not live, -1 */
+	bool shares;	     /* is counted in run->readers */
 	int stream;	     /* enum stream */
 	bool to_command_end; /* ends when the command has ended, not the stream */
 	uint64_t limit;	     /* offset of its end, once known; else UINT64_MAX */
