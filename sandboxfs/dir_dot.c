@@ -7,7 +7,10 @@
  *	root/NAME    the filesystems of running boxes; lists nothing
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fd.h"
@@ -55,18 +58,40 @@ static int status_line(struct box *box, void *arg)
 	return 0;
 }
 
+/* What the daemon has for itself alone, in bytes; 0 unknown. */
+static uint64_t own_memory(void)
+{
+	_cleanup_close_ int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	char line[160], *at = line;
+	uint64_t pages[3]; /* size, resident, shared */
+	ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+
+	if (n <= 0)
+		return 0;
+	line[n] = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
+		pages[i] = strtoull(at, &at, 10);
+	return pages[1] < pages[2] ? 0 : (pages[1] - pages[2]) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 static int dot_status_show(struct ctx *ctx, struct text *out)
 {
 	struct status_table table = { ctx, out };
 	struct files_counts files;
+	struct park_totals waiting;
 	int r;
 
 	text_printf(out, "%-24s %-9s %9s %12s %10s %10s\n", "BOX", "STATE", "PROCESSES", "MEMORY",
 		    "CPU", "IDLE");
 	r = boxes_each(false, status_line, &table);
 	files_count(&files);
-	text_printf(out, "\nwaiting requests: %llu of %llu\n", (unsigned long long)park_count(),
-		    (unsigned long long)the_options.max_waiting);
+	park_total(&waiting);
+	text_printf(out, "\nwaiting requests: %llu of %llu, %llu KiB\n",
+		    (unsigned long long)waiting.requests,
+		    (unsigned long long)the_options.max_waiting,
+		    (unsigned long long)waiting.bytes >> 10);
+	text_printf(out, "memory of the daemon: %llu KiB\n",
+		    (unsigned long long)own_memory() >> 10);
 	text_printf(out, "files: %llu inodes, %llu descriptors, %llu open, %llu locks waiting\n",
 		    (unsigned long long)files.inodes, (unsigned long long)files.descriptors,
 		    (unsigned long long)files.open_files, (unsigned long long)files.waiting_locks);

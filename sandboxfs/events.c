@@ -186,10 +186,9 @@ static struct chunk *reader_take(struct handle *h, size_t size)
 	if (!reader_fill(h, size))
 		return NULL;
 	size = MIN(size, h->text.len);
-	chunk = malloc(sizeof(*chunk) + size);
+	chunk = chunk_new(size);
 	if (!chunk)
 		return NULL;
-	chunk->len = size;
 	memcpy(chunk->bytes, h->text.data, size);
 	h->text.len -= size;
 	memmove(h->text.data, h->text.data + size, h->text.len);
@@ -210,7 +209,7 @@ static void reader_answer(struct park *park, int error)
 		fuse_reply_err(park->req, error);
 	else
 		fuse_reply_buf(park->req, park->chunk->bytes, park->chunk->len);
-	free(park->chunk);
+	chunk_free(park->chunk);
 }
 
 static const struct park_type reader_park = { reader_look, reader_answer, NULL };
@@ -257,7 +256,7 @@ static int events_read(struct ctx *ctx, struct handle *h, size_t size, off_t off
 	pthread_mutex_unlock(&events_lock);
 	if (chunk || end)
 		fuse_reply_buf(ctx->req, end ? NULL : chunk->bytes, end ? 0 : chunk->len);
-	free(chunk);
+	chunk_free(chunk);
 	return r < 0 ? r : TREE_ANSWERED;
 }
 

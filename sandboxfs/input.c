@@ -232,11 +232,10 @@ static struct chunk *copy(const char *data, size_t size)
 
 	if (atomic_load(&waiting_bytes) + size > WAITING_BYTES)
 		size = MIN(size, (size_t)WAITING_LEAST);
-	chunk = malloc(sizeof(*chunk) + size);
+	chunk = chunk_new(size);
 	if (!chunk)
 		return NULL;
 	atomic_fetch_add(&waiting_bytes, size);
-	chunk->len = size;
 	memcpy(chunk->bytes, data, size);
 	return chunk;
 }
@@ -244,7 +243,7 @@ static struct chunk *copy(const char *data, size_t size)
 static void drop_copy(struct chunk *chunk)
 {
 	atomic_fetch_sub(&waiting_bytes, chunk->len);
-	free(chunk);
+	chunk_free(chunk);
 }
 
 static void write_answer(struct park *park, int error)

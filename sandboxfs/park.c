@@ -9,6 +9,7 @@
 #include "park.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -16,7 +17,8 @@
 #include "box.h"
 #include "tree.h"
 
-enum { LOOK_AGAIN_MS = 20 };
+/* REQUEST_BYTES: a struct fuse_req of libfuse's, which it does not show. */
+enum { LOOK_AGAIN_MS = 20, REQUEST_BYTES = 192 };
 
 static pthread_mutex_t parks_lock = PTHREAD_MUTEX_INITIALIZER;
 /* How many requests of one user wait: nobody but root may take more than half of the places. */
@@ -32,6 +34,7 @@ static uint64_t last_serial, max_parks;
 static uint64_t *interrupted; /* serials that the event thread has to look at */
 static size_t n_interrupted, interrupted_size;
 static int interrupt_event = -1;
+static atomic_uint_fast64_t chunk_bytes;
 
 int park_init(uint64_t max_waiting)
 {
@@ -45,14 +48,33 @@ int park_interrupt_fd(void)
 	return interrupt_event;
 }
 
-uint64_t park_count(void)
+void park_total(struct park_totals *totals)
 {
-	uint64_t n;
+	const size_t each = sizeof(struct park) + sizeof(struct handle) + REQUEST_BYTES;
 
 	pthread_mutex_lock(&parks_lock);
-	n = HASH_COUNT(parks);
+	totals->requests = HASH_COUNT(parks);
 	pthread_mutex_unlock(&parks_lock);
-	return n;
+	totals->bytes = totals->requests * each + atomic_load(&chunk_bytes);
+}
+
+struct chunk *chunk_new(size_t len)
+{
+	struct chunk *chunk = malloc(sizeof(*chunk) + len);
+
+	if (!chunk)
+		return NULL;
+	chunk->len = chunk->room = len;
+	atomic_fetch_add(&chunk_bytes, sizeof(*chunk) + len);
+	return chunk;
+}
+
+void chunk_free(struct chunk *chunk)
+{
+	if (!chunk)
+		return;
+	atomic_fetch_sub(&chunk_bytes, sizeof(*chunk) + chunk->room);
+	free(chunk);
 }
 
 /* parks_lock held. */

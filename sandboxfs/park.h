@@ -22,9 +22,10 @@ struct handle;
 struct park;
 struct run;
 
-/* Data that a park's look has taken for its answer. */
+/* Data that a park's look has taken for its answer, or that a request wants to write. */
 struct chunk {
 	size_t len;
+	size_t room; /* as allocated: what it counts for */
 	char bytes[];
 };
 
@@ -68,13 +69,26 @@ struct park {
 	struct park_wait wait;
 	int error;	     /* what it ends with, set by look or by a keeper's reply */
 	bool done;	     /* a keeper's reply came */
-	struct chunk *chunk; /* data that look has taken for answer */
+	struct chunk *chunk; /* data that look has taken for answer, or that is to be written */
 	struct park *ready;
 };
 
 /* max_waiting bounds how many may wait. 0 or -errno. */
 int park_init(uint64_t max_waiting);
-uint64_t park_count(void);
+/* How many wait, and about how many bytes that costs: requests, their handles, their data. */
+struct park_totals {
+	uint64_t requests, bytes;
+};
+void park_total(struct park_totals *totals);
+
+/* With len of room, which the caller may shorten. NULL: out of memory. */
+struct chunk *chunk_new(size_t len);
+void chunk_free(struct chunk *chunk);
+#define _cleanup_chunk_ __attribute__((cleanup(chunk_cleanup)))
+static inline void chunk_cleanup(struct chunk **chunk)
+{
+	chunk_free(*chunk);
+}
 
 /*
  * Parks a request. lock (the owner's) is held. 0, and the request is not the caller's any more;

@@ -90,12 +90,12 @@ static int transaction_take(struct handle *h, size_t size, struct chunk **chunk)
 {
 	ssize_t n;
 
-	*chunk = malloc(sizeof(**chunk) + size);
+	*chunk = chunk_new(size);
 	if (!*chunk)
 		return -ENOMEM;
 	n = transaction_fill(h, (*chunk)->bytes, size);
 	if (n < 0) {
-		free(*chunk);
+		chunk_free(*chunk);
 		*chunk = NULL;
 		return (int)n;
 	}
@@ -124,7 +124,7 @@ static void transaction_answer(struct park *park, int error)
 		fuse_reply_buf(park->req, NULL, 0);
 	else
 		fuse_reply_buf(park->req, park->chunk->bytes, park->chunk->len);
-	free(park->chunk);
+	chunk_free(park->chunk);
 }
 
 static enum park_verdict transaction_interrupted(struct park *park)
@@ -167,7 +167,7 @@ int transaction_read(struct ctx *ctx, struct handle *h, size_t size, off_t offse
 	if (r < 0)
 		return r;
 	fuse_reply_buf(ctx->req, chunk->bytes, chunk->len);
-	free(chunk);
+	chunk_free(chunk);
 	return TREE_ANSWERED;
 }
 

@@ -81,10 +81,9 @@ static int take_screen(struct tty *tty, size_t size, struct chunk **chunk)
 		if (end_error(tty))
 			return -end_error(tty);
 	}
-	*chunk = malloc(sizeof(**chunk) + (size_t)n);
+	*chunk = chunk_new((size_t)n);
 	if (!*chunk)
 		return -ENOMEM;
-	(*chunk)->len = (size_t)n;
 	memcpy((*chunk)->bytes, buf, (size_t)n);
 	return 0;
 }
@@ -129,7 +128,7 @@ static void read_answer(struct park *park, int error)
 		fuse_reply_err(park->req, error);
 	else
 		reply_chunk(park->req, park->chunk);
-	free(park->chunk);
+	chunk_free(park->chunk);
 }
 
 static const struct park_type read_park = { read_look, read_answer, NULL };
@@ -137,7 +136,7 @@ static const struct park_type read_park = { read_look, read_answer, NULL };
 static int tty_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
 {
 	const struct park_wait wait = { .size = size };
-	_cleanup_free_ struct chunk *chunk = NULL;
+	_cleanup_chunk_ struct chunk *chunk = NULL;
 	struct tty *tty = h->tty;
 	int r;
 
@@ -196,7 +195,7 @@ static void write_answer(struct park *park, int error)
 		fuse_reply_write(park->req, (size_t)park->wait.offset);
 	else
 		fuse_reply_err(park->req, error);
-	free(park->chunk);
+	chunk_free(park->chunk);
 }
 
 static const struct park_type write_park = { write_look, write_answer, NULL };
@@ -205,17 +204,16 @@ static const struct park_type write_park = { write_look, write_answer, NULL };
 static int park_write(struct ctx *ctx, struct handle *h, const char *data, size_t size, size_t done)
 {
 	const struct park_wait wait = { .size = size, .offset = (off_t)done };
-	struct chunk *chunk = malloc(sizeof(*chunk) + size);
+	struct chunk *chunk = chunk_new(size);
 	struct tty *tty = h->tty;
 	int r;
 
 	if (!chunk)
 		return -ENOMEM;
-	chunk->len = size;
 	memcpy(chunk->bytes, data, size);
 	r = park_add(&tty->writers, &tty->lock, &write_park, ctx->req, h, h->box, &wait);
 	if (r < 0) {
-		free(chunk);
+		chunk_free(chunk);
 		return r;
 	}
 	/* The newest stands first. */
