@@ -238,16 +238,18 @@ lint:
 
 MAN1 := $(wildcard sandboxfs/man/*.1)
 MAN5 := $(wildcard sandboxfs/man/*.5)
+EXAMPLES := $(wildcard sandboxfs/examples/*)
 
 install: programs
 	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(MANDIR)/man1 \
-		$(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(DOCDIR) $(DESTDIR)$(UNITDIR)
+		$(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(UNITDIR)
 	$(INSTALL) -m 0755 $(B)/sandboxfs $(DESTDIR)$(BINDIR)/sandboxfs
 	$(INSTALL) -m 0755 $(B)/sandbox-keeper $(B)/sandbox-image $(DESTDIR)$(LIBEXECDIR)/
 	$(INSTALL) -m 0511 $(B)/sandbox-init $(DESTDIR)$(LIBEXECDIR)/
 	$(if $(MAN1),$(INSTALL) -m 0644 $(MAN1) $(DESTDIR)$(MANDIR)/man1/)
 	$(if $(MAN5),$(INSTALL) -m 0644 $(MAN5) $(DESTDIR)$(MANDIR)/man5/)
 	$(INSTALL) -m 0644 sandboxfs.ini $(wildcard README.md) LICENSE $(DESTDIR)$(DOCDIR)/
+	$(INSTALL) -m 0755 $(EXAMPLES) $(DESTDIR)$(DOCDIR)/examples/
 	sed -e 's|@BINDIR@|$(BINDIR)|g' sandboxfs/sandboxfs@.service.in >$(DESTDIR)$(UNITDIR)/sandboxfs@.service
 	chmod 0644 $(DESTDIR)$(UNITDIR)/sandboxfs@.service
 
