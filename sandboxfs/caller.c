@@ -53,7 +53,7 @@ static unsigned long long stat_field(const char *stat, int n)
 int caller_read(pid_t tid, struct caller *caller)
 {
 	char path[64], buf[4096];
-	unsigned long long tgid;
+	unsigned long long tgid, code_kib;
 
 	*caller = (struct caller){ 0 };
 	if (tid <= 0)
@@ -62,6 +62,11 @@ int caller_read(pid_t tid, struct caller *caller)
 	if (read_proc(path, buf, sizeof(buf)) < 0 || !status_number(buf, "\nTgid:", 10, &tgid))
 		return -ESRCH;
 	caller->tgid = (pid_t)tgid;
+	/* An address space without a program is that of an execve which waits for our answer and
+	 * holds exec_update_lock, and for that lock a reader of /proc/PID/stat would wait. */
+	caller->executing = status_number(buf, "\nVmExe:", 10, &code_kib) && !code_kib;
+	if (caller->executing)
+		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
 	if (read_proc(path, buf, sizeof(buf)) < 0)
 		return -ESRCH;

@@ -17,6 +17,7 @@ struct caller {
 	uint64_t started; /* start time of the thread group leader, in clock ticks since boot */
 	bool exiting;	  /* PF_EXITING */
 	bool signalled;	  /* PF_SIGNALED: a signal killed it */
+	bool executing;	  /* inside execve, closing what is close-on-exec: only tgid is known */
 };
 
 /* 0, or -ESRCH when it is gone or outside our pid namespace. */

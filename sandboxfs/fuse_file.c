@@ -124,6 +124,11 @@ void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct 
 		files_ops.read(req, ino, size, offset, fi);
 		return;
 	}
+	/* Read for the page cache, by sendfile or splice: only a true read may wait and is exact. */
+	if (!fi->lock_owner) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
 	ctx_of_handle(&ctx, req, h, fi);
 	if (h->row->ops)
 		r = h->row->ops->read ? h->row->ops->read(&ctx, h, size, offset) : -EACCES;
@@ -266,6 +271,7 @@ void ops_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct 
 			pthread_mutex_unlock(&h->box->lock);
 			ph = NULL;
 		}
+		h->poll_events = fi->poll_events;
 		mask = h->row->ops->poll(&ctx, h);
 	}
 	if (ph)

@@ -82,6 +82,10 @@ int entry_fill(struct ctx *ctx, const struct child *child, struct fuse_entry_par
 	/* A node below another has no id of its own. */
 	if (child->node.sub)
 		of_child.view = child->node.sub;
+	/* sendfile takes size 0 for the end and asks nobody. It is to ask, and hears in ops_read()
+	 * that it must read. Whoever wants to know the size asks GETATTR. */
+	if (row && S_ISREG(row->mode) && !entry->attr.st_size)
+		entry->attr.st_size = 1;
 	if (of_child.view)
 		entry->ino = alias_of_view(child->node, of_child.view);
 	if (row && (row->flags & ROW_FRESH)) {

@@ -268,8 +268,8 @@ static enum park_verdict never(struct park *park)
 static const struct park_type write_park = { never, write_answer, NULL };
 
 /* Writes, or with `wait` waits in line. box->lock held. */
-static int write_or_wait(fuse_req_t req, struct handle *h, const char *data, size_t size,
-			 bool wait, size_t *written)
+static int write_or_wait(fuse_req_t req, struct handle *h, const char *data, size_t size, bool wait,
+			 size_t *written)
 {
 	struct input *input = h->run->input;
 	struct park_wait before = { 0 };

@@ -245,7 +245,7 @@ static int close_error(const struct run *run)
 {
 	if (run->refused)
 		return run->refused;
-	return run->state == RUN_LOST ? EIO : 0;
+	return run->state == RUN_LOST || run->state == RUN_FAILED ? EIO : 0;
 }
 
 static enum park_verdict close_look(struct park *park)
@@ -270,7 +270,7 @@ static enum park_verdict started_look(struct park *park)
 
 	if (!run_has_started(run))
 		return PARK_WAIT;
-	park->error = run->state == RUN_FAILED && !run->refused ? EIO : close_error(run);
+	park->error = close_error(run);
 	return PARK_ANSWER;
 }
 
@@ -331,6 +331,8 @@ static bool complete(struct ctx *ctx, struct handle *h, bool *wait)
 	*wait = true;
 	if (caller_read(ctx->pid, &closer) < 0)
 		return !h->opener || ctx->pid == 0; /* outside our pid namespace */
+	if (closer.executing)
+		return false; /* nobody may wait there: whoever looks at that process would too */
 	if (closer.tgid != h->opener || closer.started != h->opener_started)
 		return false;
 	if (closer.signalled) {

@@ -72,6 +72,8 @@ static ssize_t transaction_fill(struct handle *h, char *buf, size_t size)
 		if (!h->merge)
 			return -ENOMEM;
 	}
+	if (run->state == RUN_FAILED)
+		return -EIO; /* it never started: no empty output that looks like its own */
 	if (run->ended)
 		merge_set_limit(h->merge, run->end_size);
 	n = merge_read(h->merge, buf, size);
@@ -177,6 +179,9 @@ unsigned int transaction_poll(struct ctx *ctx, struct handle *h)
 	uint64_t left;
 
 	pthread_mutex_lock(&ctx->box->lock);
+	/* Whoever waits for output has said all: many look before they read. */
+	if (h->poll_events & POLLIN && !h->submitted && h->text.len)
+		submit(h);
 	if (submit_is_own(h)) {
 		if (h->run && run_has_started(h->run))
 			mask |= POLLIN;

@@ -63,6 +63,8 @@ struct handle {
 	int stream;	     /* enum stream */
 	bool to_command_end; /* ends when the command has ended, not the stream */
 	uint64_t limit;	     /* offset of its end, once known; else UINT64_MAX */
+	/* What the poll that is answered asks for. */
+	unsigned int poll_events;
 	/* cmd only */
 	bool submitted;
 	int refused;		/* errno of a write that makes the whole text void */
