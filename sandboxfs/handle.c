@@ -55,11 +55,11 @@ void handle_reply_open(fuse_req_t req, struct handle *h)
 	struct fuse_file_info fi = { .flags = h->flags,
 				     .direct_io = 1,
 				     .fh = (uint64_t)(uintptr_t)h };
+	/* What is shown has offsets, also where what is written is a stream. */
+	bool shown = h->row->show && (h->flags & O_ACCMODE) == O_RDONLY;
 	int r;
 
-	/* What is shown of a file that also runs commands has offsets like any other. */
-	if (h->row->ops && h->row->ops->stream &&
-	    !(h->row->show && (h->flags & O_ACCMODE) == O_RDONLY))
+	if (h->row->ops && h->row->ops->stream && !shown)
 		r = fuse_wire_reply_open_stream(req, &fi);
 	else
 		r = fuse_reply_open(req, &fi);
