@@ -25,7 +25,8 @@
 #define BOX_SESSIONS "sessions"
 #define BOX_NAMES "names"
 
-enum { MAX_SESSIONS_FILE = 64 << 20, MAX_NAME_FILE = 1 << 20 };
+/* A byte of a value may take four in the file. */
+enum { MAX_SESSIONS_FILE = 64 << 20, MAX_NAME_FILE = 4 * ENV_MAX_BYTES + (256 << 10) };
 
 /* --- sessions ------------------------------------------------------------------------------- */
 
