@@ -55,12 +55,13 @@ int box_failed_errno(const struct box *box)
 
 /* --- runs ---------------------------------------------------------------------------------------- */
 
-/* The newest run of each session that has none yet, by the records on disk. */
-static void find_last_runs(struct box *box, const uint64_t *numbers, size_t n)
+/* The newest run of each session that has none yet (or of that one), by the records on disk. */
+static void find_last_runs(struct box *box, const struct session *only, const uint64_t *numbers,
+			   size_t n)
 {
-	size_t left = 0;
+	size_t left = only != NULL;
 
-	for (struct session *s = box->sessions; s; s = s->next)
+	for (struct session *s = box->sessions; s && !only; s = s->next)
 		left += !s->last_run;
 	for (size_t i = n; i-- > 0 && left;) {
 		struct run_record rec;
@@ -69,7 +70,7 @@ static void find_last_runs(struct box *box, const uint64_t *numbers, size_t n)
 		if (store_run_read(box, numbers[i], &rec) < 0)
 			continue;
 		s = session_by_key(box, rec.session);
-		if (s && !s->last_run) {
+		if (s && !s->last_run && (!only || s == only)) {
 			s->last_run = numbers[i];
 			left--;
 		}
@@ -87,7 +88,7 @@ void box_load_runs(struct box *box)
 		n = 0;
 	if (n)
 		box->last_run = MAX(box->last_run, numbers[n - 1]);
-	find_last_runs(box, numbers, n);
+	find_last_runs(box, NULL, numbers, n);
 	box->next_run = box->last_run + 1;
 }
 
@@ -187,7 +188,7 @@ void box_run_forget(struct box *box, struct run *run)
 	*slot = run;
 }
 
-/* The session that had it as its newest has an older one now: the newest of those left. */
+/* The session that had it as its newest has an older one now. */
 static void forget_last_run(struct box *box, uint64_t number)
 {
 	_cleanup_free_ uint64_t *numbers = NULL;
@@ -200,7 +201,7 @@ static void forget_last_run(struct box *box, uint64_t number)
 		return;
 	s->last_run = 0;
 	if (store_run_numbers(box, &numbers, &n) == 0)
-		find_last_runs(box, numbers, n);
+		find_last_runs(box, s, numbers, n);
 }
 
 int box_run_remove(struct box *box, uint64_t number)
