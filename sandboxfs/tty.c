@@ -502,6 +502,8 @@ struct park *tty_note_end(struct box *box, uint64_t number, int code, struct par
 struct park *ttys_lost(struct box *box, int error, struct park *ready)
 {
 	for (struct tty *tty = box->ttys; tty; tty = tty->next) {
+		if (error != ESTALE && !tty->asked)
+			continue; /* it waits for the next keeper */
 		pthread_mutex_lock(&tty->lock);
 		if (error == ESTALE || (!tty->ended && !tty->lost))
 			tty->lost = error;
