@@ -87,8 +87,10 @@ enum msg_type {
 			     the reply */
 	MSG_REPLY,  /* tag, v0 = 0 or an errno; payload: a sentence for `why` when not 0 */
 	MSG_STATE,  /* v0 = enum box_state; payload: the reason when BOX_FAILED */
-	MSG_RUN,    /* run changed: v0 = enum run_state, v1 = exit code (as in `exit`), v2 and v3 =
-			sizes of out and err now; flags MSG_RUN_CLOSED once nothing can write any
+	MSG_RUN,    /* run changed: v0 = enum run_state, v1 = exit code (as in `exit`), or while it
+			is RUN_RUNNING when it began (µs since the epoch; its record may come
+			later), tag = its pid in the box, v2 and v3 = sizes of out and err now;
+			flags MSG_RUN_CLOSED once nothing can write any
 			more (always the last one of a run) */
 	MSG_GROWN,  /* run, v0 = enum stream, v1 = its size; flags MSG_STREAM_EOF */
 	MSG_SESSION, /* v0 = the shell's pid on the host or 0; fields: session=, user=, cwd=, env.NAME=

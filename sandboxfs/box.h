@@ -59,6 +59,7 @@ struct run {
 	struct park_list parks; /* requests that wait for it */
 	char title[81];		/* beginning of its script's first line, any bytes */
 	int64_t started_us;	/* 0: not yet */
+	uint64_t pid;		/* in the box, 0: not yet */
 };
 
 enum { ENDED_RUNS = 8 };

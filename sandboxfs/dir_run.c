@@ -23,6 +23,7 @@
 #include "store.h"
 #include "stream.h"
 #include "submit.h"
+#include "wake.h"
 
 /* --- what is so ------------------------------------------------------------------------------- */
 
@@ -53,6 +54,8 @@ int run_now(struct ctx *ctx, struct run_record *rec)
 	rec->code = run->code;
 	rec->truncated |= run->truncated;
 	rec->timeout_ms = run->timeout_ms;
+	rec->pid = run->pid ? run->pid : rec->pid;
+	rec->started_us = run->started_us ? run->started_us : rec->started_us;
 	if (!run->ended)
 		rec->usage = run->usage;
 	snprintf(rec->session, sizeof(rec->session), "%s", run->session);
@@ -128,7 +131,9 @@ static int run_session_show(struct ctx *ctx, struct text *out)
 	int r = run_read(ctx, &rec);
 
 	if (r > 0 && rec.session[0]) {
-		session_key_name(rec.session, name);
+		pthread_mutex_lock(&ctx->box->lock);
+		session_key_name(ctx->box, rec.session, name);
+		pthread_mutex_unlock(&ctx->box->lock);
 		show_line(out, name);
 	}
 	return MIN(r, 0);
@@ -195,26 +200,58 @@ static int signal_parse(const char *word)
 	return -EINVAL;
 }
 
-static int run_signal_store(struct ctx *ctx, const char *value)
-{
-	const struct run *run;
-	char shown[64];
-	int sig = signal_parse(value), r;
+static const char nothing_left[] = "signal: nothing of this run is left to get a signal";
 
+static void signal_answer(struct park *park, int error)
+{
+	if (error == ESRCH)
+		why_add(&park->box->why, park->uid, "%s", nothing_left);
+	if (error)
+		fuse_reply_err(park->req, error);
+	else
+		fuse_reply_write(park->req, park->wait.size);
+}
+
+static const struct park_type signal_park = { reply_look, signal_answer, NULL };
+
+/* Of a run whose streams are closed, something may live on: its keeper knows. */
+static int send_signal(struct ctx *ctx, struct handle *h, int sig, size_t size)
+{
+	const struct park_wait wait = { .size = size, .tag = keeper_new_tag() };
+	struct box *box = ctx->box;
+	uint64_t number;
+	int r = -ESRCH;
+
+	pthread_mutex_lock(&box->lock);
+	number = run_of(ctx);
+	if (number && box->keeper)
+		r = keeper_signal_tree(box, number, sig, wait.tag);
+	if (r == 0)
+		r = park_add(&box->parks, &box->lock, &signal_park, ctx->req, h, box, &wait);
+	pthread_mutex_unlock(&box->lock);
+	if (r == -ESRCH)
+		tree_refuse(ctx, "%s", nothing_left);
+	return r < 0 ? r : TREE_ANSWERED;
+}
+
+static int signal_write(struct ctx *ctx, struct handle *h, const char *data, size_t size)
+{
+	char word[32], shown[64];
+	int sig;
+
+	snprintf(word, sizeof(word), "%.*s", (int)MIN(size, sizeof(word) - 1), data);
+	sig = strlen(word) == MIN(size, sizeof(word) - 1) ? signal_parse(text_strip(word))
+							  : -EINVAL;
 	if (sig < 0) {
 		tree_refuse(ctx,
 			    "signal: there is no signal \"%s\"; write a name as TERM or a number",
-			    text_escape(shown, sizeof(shown), value));
+			    text_escape(shown, sizeof(shown), word));
 		return sig;
 	}
-	pthread_mutex_lock(&ctx->box->lock);
-	run = going(ctx);
-	r = run ? keeper_signal_tree(ctx->box, run->number, sig) : -ESRCH;
-	pthread_mutex_unlock(&ctx->box->lock);
-	if (r == -ESRCH)
-		tree_refuse(ctx, "signal: nothing of this run is left to get a signal");
-	return r;
+	return send_signal(ctx, h, sig, size);
 }
+
+static const struct row_ops signal_ops = { .write = signal_write, .stream = true };
 
 static int run_timeout_show(struct ctx *ctx, struct text *out)
 {
@@ -386,7 +423,7 @@ static int run_attr(struct ctx *ctx, struct stat *st)
 		  .help = "likewise" },                                                          \
 		{ "usage", S_IFREG | 0400, .ops = &usage_ops, .show = run_usage_show,            \
 		  .help = "time, memory and bytes of disk that it has used" },                   \
-		{ "signal", S_IFREG | 0200, .store = run_signal_store,                           \
+		{ "signal", S_IFREG | 0200, ROW_FRESH, .ops = &signal_ops,                       \
 		  .help = "write TERM, 9 …: every process it started gets it" },                 \
 	{                                                                                        \
 		"timeout", S_IFREG | 0600, ROW_SIZED, .show = run_timeout_show,                  \

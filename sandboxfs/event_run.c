@@ -27,12 +27,12 @@ void event_run_title(struct run *run, const char *script, size_t len)
 }
 
 /* Which run it is, and whose: of a session, or one of its own, maybe with a name. */
-static json_t *run_fields(const struct run *run)
+static json_t *run_fields(struct box *box, const struct run *run)
 {
 	json_t *fields = json_pack("{s:I}", "run", (json_int_t)run->number);
 	char session[64];
 
-	session_key_name(run->session, session);
+	session_key_name(box, run->session, session);
 	if (*session)
 		json_object_set_new(fields, "session", json_string(session));
 	if (*run->name)
@@ -42,15 +42,14 @@ static json_t *run_fields(const struct run *run)
 
 void event_run_queued(struct box *box, const struct run *run)
 {
-	event_add(box, "run_queued", "o", run_fields(run));
+	event_add(box, "run_queued", "o", run_fields(box, run));
 }
 
-void event_run_started(struct box *box, struct run *run)
+void event_run_started(struct box *box, const struct run *run)
 {
 	char title[4 * sizeof(run->title)];
-	json_t *fields = run_fields(run);
+	json_t *fields = run_fields(box, run);
 
-	run->started_us = realtime_us();
 	text_escape(title, sizeof(title), run->title);
 	json_object_set_new(fields, "cmd", json_string(title));
 	event_add(box, "run_started", "o", fields);
@@ -58,7 +57,7 @@ void event_run_started(struct box *box, struct run *run)
 
 void event_run_ended(struct box *box, const struct run *run, const char *why)
 {
-	json_t *fields = run_fields(run);
+	json_t *fields = run_fields(box, run);
 	_cleanup_text_ struct text sentence = { 0 };
 
 	json_object_set_new(fields, "state", json_string(run_state_word(run->state)));

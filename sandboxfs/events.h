@@ -21,7 +21,7 @@ void event_add(struct box *box, const char *what, const char *fields, ...);
 /* event_run.c: a run's life, told behind the change of its state, under the same box->lock. */
 void event_run_title(struct run *run, const char *script, size_t len); /* for run_started */
 void event_run_queued(struct box *box, const struct run *run);
-void event_run_started(struct box *box, struct run *run);
+void event_run_started(struct box *box, const struct run *run);
 /* why: NULL, or why it never ran. */
 void event_run_ended(struct box *box, const struct run *run, const char *why);
 

@@ -146,10 +146,10 @@ int keeper_run_request(struct box *box, enum msg_type type, uint64_t run, int64_
 	return send_message(box, &m, NULL, NULL, 0);
 }
 
-int keeper_signal_tree(struct box *box, uint64_t run, int sig)
+int keeper_signal_tree(struct box *box, uint64_t run, int sig, uint64_t tag)
 {
 	const struct msg m = {
-		.type = MSG_SIGNAL, .flags = MSG_SIGNAL_TREE, .run = run, .v = { sig }
+		.type = MSG_SIGNAL, .flags = MSG_SIGNAL_TREE, .tag = tag, .run = run, .v = { sig }
 	};
 
 	return send_message(box, &m, NULL, NULL, 0);

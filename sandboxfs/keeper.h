@@ -38,8 +38,8 @@ int keeper_submit(struct box *box, struct run *run, struct text *fields, const c
 int keeper_terminal_size(struct box *box, uint64_t number, uint16_t rows, uint16_t columns);
 int keeper_run_request(struct box *box, enum msg_type type, uint64_t run, int64_t v0, int64_t v1);
 
-/* A signal to everything that the run started. */
-int keeper_signal_tree(struct box *box, uint64_t run, int sig);
+/* A signal to everything that the run started; tag as above, 0 for none. */
+int keeper_signal_tree(struct box *box, uint64_t run, int sig, uint64_t tag);
 /* A request about a run that is answered, with a tag as above or of keeper_private.h. */
 int keeper_run_ask(struct box *box, enum msg_type type, uint64_t tag, uint64_t run);
 

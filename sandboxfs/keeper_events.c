@@ -224,7 +224,11 @@ static void on_run(struct keeper *k, const struct msg *m)
 	was_ended = run->ended;
 	was = run->state;
 	run->state = (enum run_state)m->v[0];
-	run->code = (int)m->v[1];
+	run->pid = m->tag;
+	if (run->state == RUN_RUNNING)
+		run->started_us = m->v[1];
+	else
+		run->code = (int)m->v[1];
 	run->truncated |= m->flags & MSG_RUN_TRUNCATED;
 	if (run_state_is_end(run->state) && !run->ended) {
 		run->ended = true;
@@ -355,6 +359,8 @@ static void keeper_ended(struct keeper *k)
 	else if (box->state != BOX_FAILED)
 		box_set_state(box, BOX_STOPPED, NULL);
 	store_save(box);
+	if (box->sessions->next)
+		store_sessions_save(box); /* where they were */
 	after_stop(box);
 	for (struct park *p = box->parks.first; p; p = p->next) {
 		p->done = true;

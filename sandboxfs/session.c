@@ -110,11 +110,15 @@ struct session *session_of(const struct ctx *ctx)
 	return session_by_id(ctx->box, own ? ctx->node.item : 0);
 }
 
-void session_key_name(const char *key, char name[64])
+void session_key_name(struct box *box, const char *key, char name[64])
 {
+	const struct session *s = session_by_key(box, key);
 	const char *dot = strrchr(key, '.');
 
-	snprintf(name, 64, "%.*s", dot ? (int)(dot - key) : (int)strlen(key), key);
+	if (s)
+		snprintf(name, 64, "%s", s->name);
+	else
+		snprintf(name, 64, "%.*s", dot ? (int)(dot - key) : (int)strlen(key), key);
 }
 
 struct session *session_restore(struct box *box, uint32_t id, const char *name)

@@ -47,8 +47,8 @@ struct session *session_by_name(struct box *box, const char *name);
 struct session *session_by_key(struct box *box, const char *key);
 /* The session whose directory (or whose box) the node is in; NULL when it is gone. */
 struct session *session_of(const struct ctx *ctx);
-/* The name behind a key, also of a session that is gone. */
-void session_key_name(const char *key, char name[64]);
+/* The name behind a key, also of a session that is gone (a long one cut, then). */
+void session_key_name(struct box *box, const char *key, char name[64]);
 
 /* A new one with the box's environment. 0, -EEXIST, -EINVAL, -EDQUOT, -ENOMEM or of the disk. */
 int session_create(struct box *box, const char *name, struct session **out);

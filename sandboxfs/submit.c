@@ -221,6 +221,9 @@ int submit(struct handle *h)
 
 	h->submitted = true;
 	if (!run) {
+		why_add(&h->box->why, h->box->uid, "%s: the command was not taken: %s",
+			h->row->name,
+			error == -EBUSY ? "the run of this name has not ended" : strerror(-error));
 		drop_text(h);
 		return error;
 	}
@@ -310,7 +313,7 @@ static enum park_verdict close_interrupted(struct park *park)
 		break;
 	}
 	if (submit_is_own(park->handle))
-		keeper_signal_tree(park->box, run->number, sig);
+		keeper_signal_tree(park->box, run->number, sig, 0);
 	else if (run->state == RUN_QUEUED)
 		keeper_run_request(park->box, MSG_CANCEL, run->number, 0, 0);
 	else

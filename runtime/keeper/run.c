@@ -284,8 +284,9 @@ void run_say(struct run *run)
 		.type = MSG_RUN,
 		.flags = (closed ? MSG_RUN_CLOSED : 0) | (run->truncated ? MSG_RUN_TRUNCATED : 0),
 		.run = run->number,
-		.v = { run->state, run->code, (int64_t)run_size(run, STREAM_OUT),
-		       (int64_t)run_size(run, STREAM_ERR) },
+		.tag = run->box_pid,
+		.v = { run->state, run->state == RUN_RUNNING ? run->started_us : run->code,
+		       (int64_t)run_size(run, STREAM_OUT), (int64_t)run_size(run, STREAM_ERR) },
 	};
 
 	if (run->record_is_old && run_state_is_end(run->state))
