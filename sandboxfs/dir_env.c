@@ -220,7 +220,7 @@ static const struct row env_shown = {
 };
 
 const struct dir_type dir_run_env = {
-	.mode = 0500,
+	.mode = 0700, /* though nothing changes: an owner's rm -r must get through */
 	.lookup = env_lookup,
 	.list = env_list,
 	.unlink = entry_unlink,

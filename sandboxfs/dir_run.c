@@ -435,7 +435,7 @@ static const struct row run_rows[] = {
 	{ "cmd", S_IFREG | 0400, ROW_SIZED, .show = run_cmd_show, .help = "its text" },
 	RUN_ROWS,
 	{ "user", S_IFREG | 0400, ROW_SIZED, .show = run_user_show, .help = "who runs it" },
-	{ "env", S_IFDIR | 0500, .dir = DIR_RUN_ENV, .help = "what was set for it alone" },
+	{ "env", S_IFDIR | 0700, .dir = DIR_RUN_ENV, .help = "what was set for it alone" },
 };
 
 const struct dir_type dir_run = {
