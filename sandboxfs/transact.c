@@ -178,6 +178,8 @@ unsigned int transaction_poll(struct ctx *ctx, struct handle *h)
 	unsigned int mask = POLLOUT;
 	uint64_t left;
 
+	if ((h->flags & O_ACCMODE) == O_RDONLY)
+		return POLLIN; /* its text is there */
 	pthread_mutex_lock(&ctx->box->lock);
 	/* Whoever waits for output has said all: many look before they read. */
 	if (h->poll_events & POLLIN && !h->submitted && h->text.len)

@@ -24,9 +24,10 @@ def live(name, script):
         write_nonblock(box.at("cmd"), script + "\n")
         box.wait_running(1)
         if os.fork() == 0:
+            # Who polls is not among the waiting; the reader is there by then.
             with contextlib.suppress(Exception):
-                wait_for(lambda: waiting(box.mount) > 0, what="the reader")
-                open(box.at("files/go"), "w").close()
+                wait_for(lambda: waiting(box.mount) > 0, timeout=1, what="the reader")
+            open(box.at("files/go"), "w").close()
             os._exit(0)
         return box.at(name)
     return prepare
