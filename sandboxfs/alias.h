@@ -17,6 +17,7 @@ uint64_t alias_new(struct node node);
 /*
  * The id of node as it is seen in this view, with one lookup more; 0 when out of memory. Files
  * whose beginning may be taken away (log) have one: what is open keeps its offsets and its size.
+ * A variable's is its index, which the node's id does not tell.
  */
 uint64_t alias_of_view(struct node node, uint64_t view);
 /* The node behind an id, and the view (0 if it has none); id may be of any node. kind 0: forgotten. */
