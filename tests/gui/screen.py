@@ -48,6 +48,7 @@ class Screen:
         self.home = os.path.join(m.folder, "home-" + program[0])
         for name in ("run", ".config", ".cache"):
             os.makedirs(os.path.join(self.home, name), mode=0o700, exist_ok=True)
+        self.name = program[0]
         self.shots = 0
         r, w = os.pipe()
         # Without -noreset it drops who is just connecting when the last client of all goes.
@@ -97,7 +98,30 @@ class Screen:
         except Failure as e:
             self.shot()
             raise Failure(f"{e}; there are {list(seen)}") from None
+        self.settle()
         self.shot()
+
+    def work(self):
+        """CPU time of each thread of the program; None while one runs."""
+        found = {}
+        for pid in [p for p, c in processes().items() if c.split()[0] == self.name]:
+            with contextlib.suppress(OSError):
+                for thread in os.listdir(f"/proc/{pid}/task"):
+                    words = read(f"/proc/{pid}/task/{thread}/stat").rsplit(")", 1)[1].split()
+                    if words[0] in "RD":
+                        return None
+                    found[thread] = words[11:13]
+        return found
+
+    def settle(self):
+        """A title changes before the folder is listed: waits until the program has nothing to do."""
+        last = []
+
+        def idle():
+            last.append(self.work())
+            del last[:-40]
+            return len(last) == 40 and last[0] and all(w == last[0] for w in last)
+        wait_for(idle, 15, f"{self.name} to come to rest")
 
     def gone(self, pattern, timeout=15):
         wait_for(lambda: not [t for t in self.windows() if re.fullmatch(pattern, t)], timeout,
