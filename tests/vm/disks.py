@@ -15,7 +15,8 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 TOP = os.path.realpath(os.path.join(HERE, "../.."))
 # The newest of this release first: FUSE passthrough is from 6.9.
 KERNELS = ["linux-image-6.12-cloud-amd64", "linux-image-cloud-amd64"]
-DISK_MODULES = ["drivers/block/virtio_blk"]
+# Built in with some kernels, modules with others; crc32c is not among ext4's declared needs.
+DISK_MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"]
 ROOM_MIB = 6144  # beside what is copied; the file is sparse
 # Of tests/deps, for other targets than tests in the machine.
 NOT_INSIDE = {"clang", "clang-format", "clang-tidy", "shellcheck", "mandoc", "qemu-system-x86"}
@@ -89,18 +90,30 @@ def cpio_entry(number, name, mode, data=b"", device=(0, 0)):
     return head + b"\0" * (-len(head) % 4) + data + b"\0" * (-len(data) % 4)
 
 
+def modules_in_order(modules):
+    """Files of DISK_MODULES, each behind those that it needs (modules.dep has them the other way)."""
+    needs = {}
+    with open(os.path.join(modules, "modules.dep"), encoding="utf-8") as f:
+        for line in f:
+            path, _, others = line.partition(":")
+            needs[os.path.basename(path).split(".ko")[0]] = [path, *others.split()]
+    found = []
+    for name in DISK_MODULES:
+        found += [path for path in reversed(needs.get(name, [])) if path not in found]
+    return [os.path.join(modules, path) for path in found]
+
+
 def initramfs(folder, modules):
     program = os.path.join(folder, "init")
     output("cc", "-static", "-O1", "-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-o", program,
            os.path.join(HERE, "init.c"))
     with open(program, "rb") as f:
         entries = [("init", stat.S_IFREG | 0o755, f.read()), ("modules", stat.S_IFDIR | 0o755, b"")]
-    for i, name in enumerate(DISK_MODULES):
-        for path in glob.glob(os.path.join(modules, "kernel", name + ".ko*")):
-            with open(path, "rb") as f:
-                data = f.read()
-            data = lzma.decompress(data) if path.endswith(".xz") else data
-            entries.append((f"modules/{i:02}", stat.S_IFREG | 0o644, data))
+    for i, path in enumerate(modules_in_order(modules)):
+        with open(path, "rb") as f:
+            data = f.read()
+        data = lzma.decompress(data) if path.endswith(".xz") else data
+        entries.append((f"modules/{i:02}", stat.S_IFREG | 0o644, data))
     # Standard output and error of the first process.
     archive = cpio_entry(1, "dev", stat.S_IFDIR | 0o755)
     archive += cpio_entry(2, "dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
