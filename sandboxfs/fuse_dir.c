@@ -183,6 +183,8 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
 		of_child = ctx;
 		of_child.node = child.node;
 		r = node_open(&of_child, entry.ino, fi->flags, &h);
+		if (r < 0)
+			alias_forget(entry.ino, 1);
 	}
 	if (r < 0) {
 		finish(&ctx, r);
@@ -190,8 +192,10 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
 	}
 	fi->fh = (uint64_t)(uintptr_t)h;
 	fi->direct_io = 1;
-	if (fuse_reply_create(req, &entry, fi) == -ENOENT)
+	if (fuse_reply_create(req, &entry, fi) == -ENOENT) {
 		handle_put(h);
+		alias_forget(entry.ino, 1);
+	}
 	ctx_end(&ctx);
 }
 
