@@ -46,6 +46,8 @@ static int change(struct ctx *ctx, const char *name, const char *value)
 	if (!env)
 		return -ESTALE;
 	if (ctx->node.kind == DIR_NAMED_ENV) {
+		if (value && named_env_bytes(box) + strlen(value) > NAMES_ENV_BYTES)
+			return -EDQUOT;
 		r = env_want(env, name, value, 0);
 		return r < 0 ? r : store_name_save(box, named_by_id(box, ctx->node.item));
 	}
@@ -94,6 +96,10 @@ static int refuse_too_big(struct ctx *ctx, int r)
 	if (r == -E2BIG)
 		tree_refuse(ctx, "env: an environment has %d variables and %d KiB at most",
 			    ENV_MAX_VARS, ENV_MAX_BYTES >> 10);
+	else if (r == -EDQUOT)
+		tree_refuse(ctx, "env: those of all names of runs have %d MiB at most, those of all "
+				 "sessions %d",
+			    NAMES_ENV_BYTES >> 20, SESSIONS_BYTES >> 20);
 	return r;
 }
 

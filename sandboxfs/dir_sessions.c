@@ -62,8 +62,10 @@ static int sessions_mkdir(struct ctx *ctx, const char *name, mode_t mode, struct
 			    "characters, no leading dot, no blank at either end",
 			    name);
 	else if (r == -EDQUOT)
-		tree_refuse(ctx, "mkdir sessions/%s: a box has %d sessions at most; rmdir some",
-			    name, SESSIONS_MAX);
+		tree_refuse(ctx,
+			    "mkdir sessions/%s: a box has %d sessions at most, and %d MiB of their "
+			    "environments; rmdir some",
+			    name, SESSIONS_MAX, SESSIONS_BYTES >> 20);
 	else if (r == -EEXIST && !strcmp(name, DEFAULT_SESSION))
 		tree_refuse(ctx, "mkdir sessions/%s: the entries of that one are the box's own",
 			    name);

@@ -175,7 +175,7 @@ bool env_name_is_valid(const char *name)
 	return n && n < 256 && !name[n] && !(name[0] >= '0' && name[0] <= '9');
 }
 
-static size_t wanted_bytes(const struct env *env)
+size_t env_wanted_bytes(const struct env *env)
 {
 	size_t sum = 0;
 
@@ -193,7 +193,7 @@ int env_want(struct env *env, const char *name, const char *value, uint64_t next
 
 	if (!v)
 		return env->n == ENV_MAX_VARS ? -E2BIG : -ENOMEM;
-	if (value && wanted_bytes(env) - old + strlen(name) + strlen(value) > ENV_MAX_BYTES)
+	if (value && env_wanted_bytes(env) - old + strlen(name) + strlen(value) > ENV_MAX_BYTES)
 		return -E2BIG;
 	if (assign(&v->wanted, value) < 0 || assign(&v->value, value) < 0)
 		return -ENOMEM;

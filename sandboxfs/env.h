@@ -49,7 +49,9 @@ bool env_name_is_valid(const char *name);
 /* What was asked for (NULL: removed); next_run is the first that sees it, 0 when nothing runs.
  * 0, -ENOMEM or -E2BIG. */
 int env_want(struct env *env, const char *name, const char *value, uint64_t next_run);
-/* The same as read from disk. */
+/* Size of what was asked for. */
+size_t env_wanted_bytes(const struct env *env);
+/* The same as env_want(), as read from disk. */
 int env_restore(struct env *env, const char *name, const char *value);
 /* What was asked for in one is asked for in the other. 0 or -ENOMEM. */
 int env_copy_wanted(struct env *to, const struct env *from);

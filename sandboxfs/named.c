@@ -142,6 +142,17 @@ void named_fields(const struct named *named, struct text *fields)
 	env_wanted_fields(&named->env, fields);
 }
 
+size_t named_env_bytes(struct box *box)
+{
+	struct named *named, *next;
+	size_t sum = 0;
+
+	named_load(box);
+	HASH_ITER (hh_id, box->named_by_id, named, next)
+		sum += env_wanted_bytes(&named->env);
+	return sum;
+}
+
 void named_drop_stale(struct box *box)
 {
 	struct named *named, *next;

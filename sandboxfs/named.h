@@ -16,7 +16,7 @@ struct box;
 struct ctx;
 struct text;
 
-enum { NAMES_MAX = 4096 };
+enum { NAMES_MAX = 4096, NAMES_ENV_BYTES = 16 << 20 };
 
 struct named {
 	UT_hash_handle hh_id;
@@ -46,6 +46,8 @@ void named_remove(struct box *box, struct named *named);
 struct named *named_restore(struct box *box, uint32_t id, const char *name);
 /* Fields user= cwd= timeout= env.* of MSG_SUBMIT. */
 void named_fields(const struct named *named, struct text *fields);
+/* Size of the environments of all names, at most NAMES_ENV_BYTES. */
+size_t named_env_bytes(struct box *box);
 /* Drops the names whose run's record is gone. */
 void named_drop_stale(struct box *box);
 

@@ -21,7 +21,11 @@
 struct box;
 struct ctx;
 
-enum { SESSIONS_MAX = 1000, SESSION_KEY_SIZE = 64 };
+enum {
+	SESSIONS_MAX = 1000,
+	SESSIONS_BYTES = 8 << 20, /* what is kept of all of a box on disk */
+	SESSION_KEY_SIZE = 64,
+};
 
 struct session {
 	struct session *next; /* of the box, oldest first; the default one is the first */

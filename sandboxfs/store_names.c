@@ -25,8 +25,9 @@
 #define BOX_SESSIONS "sessions"
 #define BOX_NAMES "names"
 
-/* A byte of a value may take four in the file. */
-enum { MAX_SESSIONS_FILE = 64 << 20, MAX_NAME_FILE = 4 * ENV_MAX_BYTES + (256 << 10) };
+/* A byte of a value may take four in the file. That of the sessions is written anew at each change,
+ * while a request waits, and is kept small. */
+enum { MAX_SESSIONS_FILE = SESSIONS_BYTES, MAX_NAME_FILE = 4 * ENV_MAX_BYTES + (256 << 10) };
 
 /* --- sessions ------------------------------------------------------------------------------- */
 
@@ -50,6 +51,8 @@ int store_sessions_save(const struct box *box)
 		session_record(s, &t);
 	if (t.failed)
 		return -ENOMEM;
+	if (t.len > MAX_SESSIONS_FILE)
+		return -EDQUOT;
 	dir = store_box_dir(box);
 	return dir < 0 ? dir : write_file_at(dir, BOX_SESSIONS, t.data, t.len, 0);
 }
