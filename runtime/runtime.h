@@ -39,7 +39,7 @@
  *   logs/SESSION      index of a session's transcript (log_index.h)
  *   KEEPER_SOCKET, KEEPER_LOCK
  *
- * RUN_RECORD is a record (base/kv.h): session (empty: a run of its own), name, user, state, exit, pid
+ * RUN_RECORD is a record (base/kv.h): session (empty: a run of its own), name, user, cwd, state, exit, pid
  * (in the box), started, ended (µs since the epoch), out_end, err_end (sizes when the command
  * ended), token, truncated (yes/no), timeout (ms, 0 never); and once it has ended, what it and all
  * it started used until then: wall, cpu_user, cpu_system (µs), memory_peak, read, written (bytes,

@@ -97,8 +97,9 @@ static int refuse_too_big(struct ctx *ctx, int r)
 		tree_refuse(ctx, "env: an environment has %d variables and %d KiB at most",
 			    ENV_MAX_VARS, ENV_MAX_BYTES >> 10);
 	else if (r == -EDQUOT)
-		tree_refuse(ctx, "env: those of all names of runs have %d MiB at most, those of all "
-				 "sessions %d",
+		tree_refuse(ctx,
+			    "env: those of all names of runs have %d MiB at most, those of all "
+			    "sessions %d",
 			    NAMES_ENV_BYTES >> 20, SESSIONS_BYTES >> 20);
 	return r;
 }

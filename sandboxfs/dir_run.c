@@ -345,6 +345,17 @@ static int named_user_store(struct ctx *ctx, const char *value)
 	return r;
 }
 
+/* Where it began; empty before. */
+static int run_cwd_show(struct ctx *ctx, struct text *out)
+{
+	struct run_record rec;
+	int r = run_read(ctx, &rec);
+
+	if (r > 0 && rec.cwd[0])
+		show_line(out, rec.cwd);
+	return MIN(r, 0);
+}
+
 static int named_cwd_show(struct ctx *ctx, struct text *out)
 {
 	const struct named *named;
@@ -435,6 +446,7 @@ static const struct row run_rows[] = {
 	{ "cmd", S_IFREG | 0400, ROW_SIZED, .show = run_cmd_show, .help = "its text" },
 	RUN_ROWS,
 	{ "user", S_IFREG | 0400, ROW_SIZED, .show = run_user_show, .help = "who runs it" },
+	{ "cwd", S_IFREG | 0400, ROW_SIZED, .show = run_cwd_show, .help = "where it began" },
 	{ "env", S_IFDIR | 0700, .dir = DIR_RUN_ENV, .help = "what was set for it alone" },
 };
 

@@ -67,7 +67,7 @@ void run_usage_set(struct run_usage *usage, const char *key, uint64_t value);
 
 struct run_record {
 	char session[64]; /* its key (session.h); "": a run of its own */
-	char name[64], user[64];
+	char name[64], user[64], cwd[4096];
 	char token[32];
 	enum run_state state;
 	int code;

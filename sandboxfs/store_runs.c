@@ -69,6 +69,10 @@ static int record_line(void *ctx, const char *key, const char *value)
 		snprintf(rec->user, sizeof(rec->user), "%s", value);
 		return 0;
 	}
+	if (!strcmp(key, "cwd")) {
+		snprintf(rec->cwd, sizeof(rec->cwd), "%s", value);
+		return 0;
+	}
 	if (!strcmp(key, "token")) {
 		snprintf(rec->token, sizeof(rec->token), "%s", value);
 		return 0;

@@ -297,7 +297,7 @@ static int start(const struct plan *plan, struct run *run, const char *script, s
 		r = take_streams(plan->k, ours, streams);
 	if (r == 0) {
 		own->input = take_fd(&ours[STDIN_FILENO]);
-		run_begin(run, streams);
+		run_begin(run, plan->cwd, streams);
 		run->state = RUN_STARTING;
 		r = spawn_script(plan, own, script, len, theirs);
 	}

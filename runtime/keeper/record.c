@@ -32,6 +32,8 @@ void record_write(struct text *t, const struct record *record)
 		record_add(t, "name", record->name);
 	if (record->user && *record->user)
 		record_add(t, "user", record->user);
+	if (record->cwd)
+		record_add(t, "cwd", record->cwd);
 	if (record->timeout_ms)
 		record_add_u64(t, "timeout", record->timeout_ms);
 	record_add(t, "state", run_state_word(record->state));

@@ -14,6 +14,7 @@
 struct record {
 	const char *session;	 /* "": a run of its own */
 	const char *name, *user; /* NULL: none was given */
+	const char *cwd;	 /* where it began; NULL: it has not */
 	const char *token;
 	enum run_state state;
 	int code;

@@ -106,6 +106,7 @@ static void run_write_record(struct run *run)
 		.truncated = run->truncated,
 		.name = run->name,
 		.user = run->user,
+		.cwd = run->cwd,
 		.timeout_ms = run->timeout_ms,
 		.usage = run->has_usage ? &run->used : NULL,
 	};
@@ -128,6 +129,7 @@ static void free_options(struct run *run)
 	free(run->session);
 	free(run->name);
 	free(run->user);
+	free(run->cwd);
 }
 
 static void run_free(struct run *run)
@@ -429,8 +431,10 @@ static void stream_after(struct fifo *fifo)
 		run_say(run);
 }
 
-void run_begin(struct run *run, struct fifo *const streams[N_STREAMS])
+void run_begin(struct run *run, const char *cwd, struct fifo *const streams[N_STREAMS])
 {
+	free(run->cwd);
+	run->cwd = strdup(cwd); /* without it the record tells less */
 	for (int i = 0; i < N_STREAMS; i++) {
 		struct fifo *fifo = streams[i];
 

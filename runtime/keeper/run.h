@@ -54,6 +54,7 @@ struct run {
 	struct own *own;    /* its program; NULL: a session's, or it has ended */
 	void (*forget_own)(struct run *run); /* lets go of own; set where that is */
 	char *name, *user;
+	char *cwd; /* where it began */
 	uint64_t number;
 	enum run_state state;
 	enum run_state end_state; /* what run_end() found, until it is said */
@@ -130,8 +131,8 @@ void run_drop(struct run *run);
 /* Closes the folder's descriptors while the run waits in a queue, and opens them again. */
 void run_park(struct run *run);
 int run_unpark(struct run *run);
-/* The command starts: takes the streams' ends and is RUN_RUNNING, which is not said yet. */
-void run_begin(struct run *run, struct fifo *const streams[N_STREAMS]);
+/* The command starts in cwd: takes the streams' ends and is RUN_RUNNING, which is not said yet. */
+void run_begin(struct run *run, const char *cwd, struct fifo *const streams[N_STREAMS]);
 /* The process that runs it, once it is known. */
 void run_note_pid(struct run *run, pid_t box_pid);
 /* The command has not begun after all: back to RUN_QUEUED, nothing of its streams is left. */

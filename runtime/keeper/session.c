@@ -143,7 +143,7 @@ static void session_start_run(struct session *s, struct run *run, const char *sc
 	}
 	s->command.run = run;
 	run->box_pid = s->shell.box_pid;
-	run_begin(run, s->control.next);
+	run_begin(run, s->cwd, s->control.next);
 	tree_begin(run, &s->base);
 	memset(s->control.next, 0, sizeof(s->control.next));
 	run_say(run);
