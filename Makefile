@@ -62,7 +62,7 @@ DEPFLAGS = -MMD -MP -MF $(@:.o=.d)
 pkg = $(shell $(PKG_CONFIG) $(1) $(2))
 LIBS_DAEMON = $(call pkg,--libs,fuse3 inih jansson libcap-ng) -pthread
 LIBS_KEEPER = -pthread
-LIBS_IMAGE = $(call pkg,--libs,libcrypto)
+LIBS_IMAGE = $(call pkg,--libs,libcrypto libarchive jansson)
 LIBS_UNIT = $(call pkg,--libs,cmocka)
 CFLAGS_DAEMON = $(call pkg,--cflags,fuse3 inih jansson) -pthread
 
@@ -76,7 +76,7 @@ INIT_LINK := -static-pie -Wl,-z,relro,-z,now $(LDFLAGS)
 BASE_SRC := $(sort $(wildcard runtime/base/*.c)) runtime/protocol.c runtime/log_index.c
 KEEPER_SRC := $(sort $(wildcard runtime/keeper/*.c))
 INIT_SRC := $(sort $(wildcard runtime/init/*.c))
-IMAGE_SRC := $(sort $(wildcard runtime/image/*.c))
+IMAGE_SRC := $(sort $(wildcard runtime/image/*.c runtime/import/*.c))
 DAEMON_SRC := $(sort $(wildcard sandboxfs/*.c))
 UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
 GENERATE_SRC := $(wildcard runtime/seccomp/generate.c)

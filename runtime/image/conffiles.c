@@ -8,11 +8,11 @@
 #include "image/conffiles.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "image/copy.h"
+#include "image/digest.h"
 #include "image/machine.h"
 
 enum { MD5_BYTES = 16 };
@@ -90,13 +90,10 @@ bool conffile_is_altered(const struct build *b, const char *path)
 
 static int md5_matches(struct build *b, const struct conffile *file, const char *data, size_t len)
 {
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	char hex[2 * MD5_BYTES + 1];
+	char hex[MD5_HEX_SIZE];
 
-	if (EVP_Digest(data, len, digest, NULL, EVP_md5(), NULL) != 1)
+	if (digest_md5(data, len, hex) < 0)
 		return build_fail(b, ENOSYS, "compute MD5 (is OpenSSL here without it?)");
-	for (int i = 0; i < MD5_BYTES; i++)
-		snprintf(hex + 2 * i, 3, "%02x", digest[i]);
 	return !strcmp(hex, file->md5);
 }
 
