@@ -18,8 +18,12 @@
  *                     that of the living keeper is of a run that was lost
  *   uid_base=N        first host uid and gid of the box's own block of 65536
  *   storage_base=N    first uid and gid of the block that owns the box's files on disk
- *   image=host        what the box is made from
- *   image_dir=PATH    of `host`: the folder of its key, holding root/ and usrmask/
+ *   image=NAME        what the box is made from: host, or an imported image
+ *   image_dir=PATH    of `host`: the folder of its key, holding root/ and usrmask/; else a folder
+ *                     of layers, whose files belong to the storage block
+ *   layers=N:N…       of an imported image: names in image_dir, the highest layer first
+ *   user=NAME         whom commands run as where nothing else is said: NAME or UID of the box, and
+ *                     perhaps :GROUP; absent or empty is root
  *   cgroup=NAME/NAME  path of the box's cgroup below each controller's root (v1) or the cgroup2
  *                     root or delegated subtree (v2)
  *   memory=BYTES      0 = no limit
@@ -75,6 +79,12 @@ enum {
 };
 
 /*
+ * `sandbox-image import --storage-base ID DIR` unpacks the image archive on its standard input into
+ * DIR/FOLDER/0, DIR/FOLDER/1…, a layer each, owned by the storage block, and prints a record (base/kv.h)
+ * that describes it (runtime/import/reader.c), with folder = FOLDER; or error = ERRNO and why =
+ * SENTENCE, and exits 1 leaving nothing behind. It holds a flock(2) on FOLDER while it works, and
+ * gives up when the other end of the descriptor of --control is closed.
+ *
  * `sandbox-image host DIR` builds DIR/KEY/{root,usrmask,log} for the machine's present software if
  * it is not there (in a temporary name, renamed into place) and removes unused temporaries.
  * Exit 0 and KEY on standard output, or 1 and a sentence on standard error.

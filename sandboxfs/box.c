@@ -77,6 +77,8 @@ static void box_free(struct box *box)
 	}
 	sessions_free(box);
 	named_free_all(box);
+	free(box->image_user);
+	free(box->image_cwd);
 	why_free(&box->why);
 	end_volumes(box);
 	for (size_t i = 0; i < box->n_ended_volumes; i++)
@@ -280,7 +282,7 @@ static int fill_new(struct box *box, const char *name, uid_t uid, gid_t gid, mod
 	box->gid = gid;
 	box->mode = mode & 0777;
 	box->next_run = 1;
-	return env_init(&box->sessions->env, true);
+	return box_take_image(box);
 }
 
 int box_create(const char *name, uid_t uid, gid_t gid, mode_t mode, struct box **made)
@@ -534,6 +536,7 @@ static void load_one(uint32_t id, bool removed)
 		snprintf(box->image, sizeof(box->image), "%s", the_options.image);
 	env_init(&box->sessions->env, true);
 	store_sessions_load(box);
+	box_take_image(box);
 	pthread_rwlock_wrlock(&registry);
 	HASH_FIND(hh_name, by_name, box->name, strlen(box->name), other);
 	if (!removed && other) /* a garbled file, or two folders put together by hand */

@@ -76,6 +76,7 @@ struct box {
 	gid_t gid;
 	mode_t mode; /* permission bits */
 	char image[128];
+	char *image_user, *image_cwd; /* of an imported image; NULL: the usual */
 	int64_t created_us, changed_us, removed_us;
 	atomic_bool removed; /* in the trash */
 	atomic_bool gone;    /* not even there any more */
@@ -166,6 +167,13 @@ void box_clean_at_start(struct box *box);
 void box_set_state(struct box *box, enum box_state state, const char *reason);
 /* The errno an open of `cmd` gets for a failed box. */
 int box_failed_errno(const struct box *box);
+
+/* --- image, under box->lock ------------------------------------------------------------------ */
+
+/* Makes it one of that image: 0, -ENOENT there is none, -ENOMEM. */
+int box_set_image(struct box *box, const char *name);
+/* Takes environment, user and directory over from its image; one that is gone gives none. */
+int box_take_image(struct box *box);
 
 /* --- runs, under box->lock ---------------------------------------------------------------- */
 

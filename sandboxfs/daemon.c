@@ -32,6 +32,8 @@
 #include "fuse_ops.h"
 #include "fuse_wire.h"
 #include "image.h"
+#include "images.h"
+#include "import.h"
 #include "janitor.h"
 #include "keeper.h"
 #include "perm.h"
@@ -373,6 +375,7 @@ static int serve_until_end(struct options_error *err)
 		watch_fd(&mounts_watch, mounts, EPOLLPRI | EPOLLERR, on_mounts);
 	tell_ready();
 	janitor_look_at_images();
+	daemon_run_later(images_tidy);
 	while (!stop_wanted && !mount_gone) {
 		turn(TRASH_LOOK_MS);
 		janitor_look_at_trash();
@@ -382,6 +385,7 @@ static int serve_until_end(struct options_error *err)
 	keeper_end_spare();
 	if (!the_options.keep_on_unmount)
 		stop_boxes();
+	imports_leave();
 	boxes_leave();
 	end_service(server);
 	close_fd(&mounts);
@@ -456,6 +460,8 @@ int daemon_run(const char *mountpoint, void (*ready)(void), struct options_error
 	if (r == 0)
 		r = files_init(the_options.passthrough);
 	if (r == 0)
+		r = images_open();
+	if (r == 0)
 		r = boxes_load();
 	if (r < 0) {
 		snprintf(err->text, sizeof(err->text), "cannot start: %s", strerror(-r));
@@ -476,6 +482,8 @@ int daemon_run(const char *mountpoint, void (*ready)(void), struct options_error
 		janitor_stop();
 	let_dropped_go();
 	boxes_free();
+	imports_free();
+	images_close();
 	store_close();
 	return r;
 }

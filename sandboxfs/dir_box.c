@@ -75,6 +75,7 @@ static int box_image_show(struct ctx *ctx, struct text *out)
 static int box_image_store(struct ctx *ctx, const char *value)
 {
 	enum box_state state;
+	int r;
 
 	pthread_mutex_lock(&ctx->box->lock);
 	state = ctx->box->state;
@@ -85,11 +86,17 @@ static int box_image_store(struct ctx *ctx, const char *value)
 			    box_state_word(state));
 		return -EBUSY;
 	}
-	if (strcmp(value, "host")) {
-		tree_refuse(ctx, "image: there is no image \"%s\"; there is: host", value);
-		return -ENOENT;
-	}
-	return 0;
+	pthread_mutex_lock(&ctx->box->lock);
+	r = ctx->box->state == BOX_NEW ? box_set_image(ctx->box, value) : -EBUSY;
+	if (r == 0)
+		r = store_save(ctx->box);
+	pthread_mutex_unlock(&ctx->box->lock);
+	if (r == -ENOENT)
+		tree_refuse(ctx,
+			    "image: there is no image \"%s\"; there are host and those in "
+			    ".sandboxfs/images",
+			    value);
+	return r;
 }
 
 static int box_attr(struct ctx *ctx, struct stat *st)

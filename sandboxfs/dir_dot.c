@@ -3,6 +3,7 @@
  * .sandboxfs, the mount itself:
  *
  *	version status config events
+ *	images/NAME  imported images; cp adds one, rm takes it away
  *	trash/NAME/  removed boxes, till keep_removed has passed; mv brings one back
  *	root/NAME    the filesystems of running boxes; lists nothing
  */
@@ -114,6 +115,8 @@ static const struct row dot_rows[] = {
 	  .help = "the effective settings" },
 	{ "events", S_IFREG | 0444, .ops = &events_ops,
 	  .help = "events of your boxes, JSON lines; waits for more" },
+	{ "images", S_IFDIR | 0755, .dir = DIR_IMAGES,
+	  .help = "what boxes can be made from; cp ARCHIVE images/NAME adds one" },
 	{ "trash", S_IFDIR | 0755, .dir = DIR_TRASH, .help = "removed boxes; mv one back" },
 	{ "root", S_IFDIR | 0755, .dir = DIR_ROOTS, .help = "where each box's root leads" },
 };

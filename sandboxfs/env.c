@@ -13,13 +13,14 @@
 static const struct {
 	const char *name, *value;
 	bool of_root; /* another user has his own */
+	bool of_host; /* an imported image may have no such file */
 } first_env[] = {
-	{ "HOME", "/root", true },
-	{ "LANG", "C.UTF-8", false },
-	{ "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", false },
-	{ "SHELL", "/bin/bash", true },
+	{ "HOME", "/root", true, false },
+	{ "LANG", "C.UTF-8", false, false },
+	{ "PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", false, false },
+	{ "SHELL", "/bin/bash", true, true },
 	/* Node has certificates of its own and would not know those of the machine. */
-	{ "NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt", false },
+	{ "NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt", false, true },
 };
 
 struct env_var *env_find(const struct env *env, const char *name)
@@ -70,6 +71,15 @@ static bool is_asked_for(const struct env *env, const char *name)
 	return v && (v->wanted || v->unwanted);
 }
 
+/* What the image says of it, or asks from outside say: the default does not count. */
+static bool has_default(const struct env *env, size_t i, bool of_root)
+{
+	const struct env_var *v = env_find(env, first_env[i].name);
+
+	return (of_root || !first_env[i].of_root) && (!env->of_image || !first_env[i].of_host) &&
+	       !(v && v->base);
+}
+
 int env_init(struct env *env, bool of_root)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(first_env); i++) {
@@ -78,8 +88,42 @@ int env_init(struct env *env, bool of_root)
 		if (is_asked_for(env, first_env[i].name))
 			continue;
 		v = env_add(env, first_env[i].name);
-		if (!v || assign(&v->value,
-				 first_env[i].of_root && !of_root ? NULL : first_env[i].value) < 0)
+		if (!v ||
+		    assign(&v->value, has_default(env, i, of_root) ? first_env[i].value : NULL) < 0)
+			return -ENOMEM;
+	}
+	for (size_t i = 0; i < env->n; i++) {
+		struct env_var *v = &env->vars[i];
+
+		if (v->base && !v->wanted && !v->unwanted && assign(&v->value, v->base) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int env_set_base(struct env *env, const char *fields, size_t len)
+{
+	const char *f = NULL;
+
+	env->of_image = fields != NULL;
+	for (size_t i = 0; i < env->n; i++) {
+		struct env_var *v = &env->vars[i];
+
+		if (v->base && !v->wanted && !v->unwanted)
+			assign(&v->value, NULL);
+		assign(&v->base, NULL);
+	}
+	while (fields && (f = field_next(fields, len, f))) {
+		const char *eq = strchr(f, '=');
+		struct env_var *v;
+		char name[256];
+
+		if (!eq || eq - f >= (long)sizeof(name))
+			continue;
+		memcpy(name, f, (size_t)(eq - f));
+		name[eq - f] = '\0';
+		v = env_name_is_valid(name) ? env_add(env, name) : NULL;
+		if (v && assign(&v->base, eq + 1) < 0)
 			return -ENOMEM;
 	}
 	return 0;
@@ -91,6 +135,7 @@ void env_free(struct env *env)
 		free(env->vars[i].name);
 		free(env->vars[i].value);
 		free(env->vars[i].wanted);
+		free(env->vars[i].base);
 	}
 	free(env->vars);
 	*env = (struct env){ 0 };
@@ -113,10 +158,18 @@ void env_start_fields(const struct env *env, bool of_root, struct text *fields)
 	for (size_t i = 0; i < ARRAY_SIZE(first_env); i++) {
 		char key[64];
 
-		if (is_asked_for(env, first_env[i].name) || (first_env[i].of_root && !of_root))
+		if (is_asked_for(env, first_env[i].name) || !has_default(env, i, of_root))
 			continue;
 		snprintf(key, sizeof(key), "env.%s", first_env[i].name);
 		field_add(fields, key, first_env[i].value);
+	}
+	for (size_t i = 0; i < env->n; i++) {
+		const struct env_var *v = &env->vars[i];
+
+		if (!v->base || v->wanted || v->unwanted)
+			continue;
+		text_add_str(fields, "env.");
+		field_add(fields, v->name, v->base);
 	}
 	env_wanted_fields(env, fields);
 }
@@ -214,9 +267,13 @@ int env_restore(struct env *env, const char *name, const char *value)
 
 int env_copy_wanted(struct env *to, const struct env *from)
 {
+	to->of_image = from->of_image;
 	for (size_t i = 0; i < from->n; i++) {
 		const struct env_var *v = &from->vars[i];
+		struct env_var *copy = v->base ? env_add(to, v->name) : NULL;
 
+		if (v->base && (!copy || assign(&copy->base, v->base) < 0))
+			return -ENOMEM;
 		if ((v->wanted || v->unwanted) && env_restore(to, v->name, v->wanted) < 0)
 			return -ENOMEM;
 	}

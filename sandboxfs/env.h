@@ -17,6 +17,7 @@
 struct env_var {
 	char *name;
 	char *value;	/* what a command sees; NULL: not set at present */
+	char *base;	/* of the image; NULL if it has none */
 	char *wanted;	/* written from outside: set in every new shell; NULL if not */
 	bool unwanted;	/* removed from outside */
 	uint64_t since; /* number of the first run that sees what was asked for last; 0 settled */
@@ -25,6 +26,7 @@ struct env_var {
 struct env {
 	struct env_var *vars;
 	size_t n;
+	bool of_image; /* the box is made from an imported image: host's own variables are not */
 };
 
 enum {
@@ -36,6 +38,9 @@ enum {
  * false: the box knows them. 0 or -ENOMEM. */
 int env_init(struct env *env, bool of_root);
 void env_free(struct env *env);
+/* The image's variables (field list NAME=VALUE) take the place of those of another image; NULL: the
+ * image is host. env_init() shows them. 0 or -ENOMEM. */
+int env_set_base(struct env *env, const char *fields, size_t len);
 /* Adds env.NAME=VALUE: what a program starts with, that is the image's and what was asked for. */
 void env_start_fields(const struct env *env, bool of_root, struct text *fields);
 /* Adds env.NAME=VALUE for what was asked for alone; a later field takes the place of an earlier. */
@@ -53,7 +58,7 @@ int env_want(struct env *env, const char *name, const char *value, uint64_t next
 size_t env_wanted_bytes(const struct env *env);
 /* The same as env_want(), as read from disk. */
 int env_restore(struct env *env, const char *name, const char *value);
-/* What was asked for in one is asked for in the other. 0 or -ENOMEM. */
+/* What was asked for in one is asked for in the other, and both have the same image. 0 or -ENOMEM. */
 int env_copy_wanted(struct env *to, const struct env *from);
 /* Adds "env.NAME = VALUE" and "unset.NAME = " to a record, for what was asked for. */
 void env_record(const struct env *env, struct text *record);

@@ -43,6 +43,8 @@ static int may_open(struct ctx *ctx, const struct row *row, int flags)
 						     : PERM_R | PERM_W;
 	int bits = row->mode >> 6 & 7;
 
+	if (row->flags & ROW_RIGHTS)
+		return 0;
 	/* Opened for both, a file that can only be written is a transaction. */
 	if (mask == (PERM_R | PERM_W) && bits == PERM_W && row->ops && row->ops->read)
 		mask = PERM_W;
@@ -178,6 +180,8 @@ static int write_to(struct ctx *ctx, struct handle *h, const char *data, size_t 
 	/* Rights may have changed since the open. */
 	if (ctx->box && perm_entry(ctx, h->row->mode >> 6 & 7, PERM_W) < 0)
 		return -EACCES;
+	if (h->row->ops && h->row->ops->write_at)
+		return h->row->ops->write_at(ctx, h, data, size, offset);
 	if (h->row->ops)
 		return h->row->ops->write ? h->row->ops->write(ctx, h, data, size) : -EACCES;
 	return h->row->store ? store_value(ctx, h, data, size, offset) : -EACCES;

@@ -177,9 +177,12 @@ static int set_attributes(struct ctx *ctx, const struct stat *wanted, int to_set
 {
 	const struct dir_type *dir = dir_types[ctx->node.kind];
 	const int owner_or_mode = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID;
+	const struct row *row = tree_row(ctx->node);
 
 	if (ctx->node.row == ROW_SELF && dir->setattr)
 		return dir->setattr(ctx, wanted, to_set);
+	if ((to_set & FUSE_SET_ATTR_SIZE) && row && row->ops && row->ops->resize)
+		row->ops->resize(ctx, (uint64_t)wanted->st_size);
 	if (!(to_set & owner_or_mode))
 		return 0; /* truncation and times have no meaning here and do no harm */
 	if (!ctx->box)

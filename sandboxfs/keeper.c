@@ -28,6 +28,7 @@
 #include "daemon.h"
 #include "events.h"
 #include "image.h"
+#include "images.h"
 #include "keeper_private.h"
 #include "store.h"
 
@@ -314,7 +315,10 @@ static void start_fields(const struct box *box, const char *image_dir, struct te
 	field_add_u64(t, "uid_base", keeper_block_base(box->block));
 	field_add_u64(t, "storage_base", keeper_block_base(0));
 	field_add(t, "image", box->image);
-	field_add(t, "image_dir", image_dir);
+	if (image_dir)
+		field_add(t, "image_dir", image_dir);
+	if (box->image_user)
+		field_add(t, "user", box->image_user);
 	field_add(t, "cgroup", cgroup);
 	field_add_u64(t, "memory", o->memory == UINT64_MAX ? 0 : o->memory);
 	field_add_u64(t, "pids", o->pids == UINT64_MAX ? 0 : o->pids);
@@ -323,7 +327,7 @@ static void start_fields(const struct box *box, const char *image_dir, struct te
 	field_add(t, "cwd", box->sessions->cwd);
 	if (zone[0])
 		field_add(t, "tz", zone);
-	env_start_fields(&box->sessions->env, true, t);
+	env_start_fields(&box->sessions->env, !box->image_user, t);
 }
 
 static int send_start(struct box *box, const char *image_dir)
@@ -331,12 +335,14 @@ static int send_start(struct box *box, const char *image_dir)
 	_cleanup_text_ struct text fields = { 0 };
 	_cleanup_close_ int dir = store_box_dir(box);
 	struct msg m = { .type = MSG_START, .tag = KEEPER_START_TAG };
+	int r;
 
 	if (dir < 0)
 		return dir;
 	start_fields(box, image_dir, &fields);
-	if (fields.failed)
-		return -ENOMEM;
+	r = image_dir ? 0 : images_start_fields(box->image, &fields);
+	if (r < 0 || fields.failed)
+		return r < 0 ? r : -ENOMEM;
 	m.len = fields.len;
 	return send_message(box, &m, fields.data, &dir, 1);
 }
@@ -421,10 +427,22 @@ void keeper_started(void)
 	daemon_run_later(refill_spare);
 }
 
+/* The folder of image host; *dir is empty for an imported one, which is always ready. */
+static int find_image(struct box *box, char *dir, size_t dir_size, char *why, size_t why_size)
+{
+	if (!strcmp(box->image, "host"))
+		return image_current(box->image_key, dir, dir_size, why, why_size);
+	dir[0] = box->image_key[0] = '\0';
+	if (images_is_ready(box->image))
+		return 0;
+	snprintf(why, why_size, "there is no image %s", box->image);
+	return -ENOENT;
+}
+
 static void start_with_image(struct box *box)
 {
 	char dir[4096], why[256];
-	int r = image_current(box->image_key, dir, sizeof(dir), why, sizeof(why));
+	int r = find_image(box, dir, sizeof(dir), why, sizeof(why));
 
 	if (r == -EAGAIN)
 		return; /* keeper_image_ready() goes on */
@@ -437,7 +455,7 @@ static void start_with_image(struct box *box)
 		start_failed(box, EAGAIN, "no block of user ids is free (uid_count)");
 		return;
 	}
-	launch(box, dir);
+	launch(box, *dir ? dir : NULL);
 }
 
 void keeper_start(struct box *box)

@@ -24,6 +24,7 @@ enum dir_kind {
 	DIR_NAMED, /* a run with a name */
 	DIR_NAMED_ENV,
 	DIR_RUN_ENV,
+	DIR_IMAGES, /* .sandboxfs/images; item = number of an image */
 	N_DIR_KINDS,
 	NODE_ALIAS = 63, /* item = number of an alias (alias.h) */
 };

@@ -277,6 +277,12 @@ static const struct option_row option_rows[] = {
 	  "how many ids; each running box takes 65536" },
 	{ "image", &type_string, FIELD(image), 0, 0, "host",
 	  "what a new box is made from: host is this machine's own software" },
+	{ "image_group", &type_group, FIELD(image_group), 0, UINT32_MAX - 1, "0",
+	  "whose members may add and remove images, beside root; 0: nobody" },
+	{ "image_max_size", &type_bytes, FIELD(image_max_size), 1 << 20, INT64_MAX, "16G",
+	  "bytes of an image's files, all layers together" },
+	{ "image_max_files", &type_number, FIELD(image_max_files), 1, 1ull << 32, "1000000",
+	  "how many files an image may have" },
 	{ "passthrough", &type_yes_no, FIELD(passthrough), 0, 0, "yes",
 	  "file data by kernel passthrough where the kernel has it" },
 	{ "limits.memory", &type_bytes, FIELD(memory), 16 << 20, UINT64_MAX, "unlimited",
@@ -419,8 +425,8 @@ int options_check(const struct options *opt, struct options_error *err)
 			 "uid_base and uid_count: multiples of 65536 whose sum stays below 2^32");
 		return -EINVAL;
 	}
-	if (strcmp(opt->image, "host")) {
-		snprintf(err->text, sizeof(err->text), "image: no image named %s (there is: host)",
+	if (!name_is_valid(opt->image)) {
+		snprintf(err->text, sizeof(err->text), "image: %s is no name of an image",
 			 opt->image);
 		return -EINVAL;
 	}

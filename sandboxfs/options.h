@@ -24,6 +24,8 @@ struct options {
 	uid_t uid_base;
 	uint64_t uid_count;
 	char *image;
+	gid_t image_group; /* 0: nobody but root adds images */
+	uint64_t image_max_size, image_max_files;
 	bool passthrough;
 	/* [limits]: defaults for a box; UINT64_MAX is none */
 	uint64_t memory, pids, cpus_milli;

@@ -191,11 +191,10 @@ void session_remove(struct box *box, struct session *s)
 
 void session_start_fields(struct box *box, const struct session *s, struct text *fields)
 {
-	(void)box;
-	if (s->user[0])
-		field_add(fields, "user", s->user);
+	if (s->user[0] || box->image_user)
+		field_add(fields, "user", s->user[0] ? s->user : box->image_user);
 	field_add(fields, "cwd", s->cwd);
-	env_start_fields(&s->env, !s->user[0], fields);
+	env_start_fields(&s->env, !s->user[0] && !box->image_user, fields);
 }
 
 int session_open(struct box *box, struct session *s)

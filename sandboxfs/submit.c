@@ -184,9 +184,16 @@ static struct run *new_run(struct handle *h, struct text *fields, int *error)
 		return run;
 	}
 	field_add(fields, "own", "yes");
-	env_start_fields(&box->sessions->env, !named || !named->user[0], fields);
-	if (named) {
+	env_start_fields(&box->sessions->env, !box->image_user && (!named || !named->user[0]),
+			 fields);
+	if (named)
 		named_fields(named, fields);
+	/* The first of a kind counts. */
+	if (box->image_user)
+		field_add(fields, "user", box->image_user);
+	if (box->image_cwd)
+		field_add(fields, "cwd", box->image_cwd);
+	if (named) {
 		run->timeout_ms = named->timeout_ms;
 		named->run = run->number;
 		store_name_save(box, named);

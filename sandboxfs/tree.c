@@ -34,6 +34,7 @@ const struct dir_type *const dir_types[N_DIR_KINDS] = {
 	[DIR_NAMED] = &dir_named,
 	[DIR_NAMED_ENV] = &dir_named_env,
 	[DIR_RUN_ENV] = &dir_run_env,
+	[DIR_IMAGES] = &dir_images,
 };
 
 static uint64_t ino_salt;
@@ -137,7 +138,9 @@ int tree_attr(struct ctx *ctx, struct stat *st)
 		st->st_nlink = 2;
 	else
 		st->st_size = (off_t)row_size(ctx, row);
-	return !row && dir->attr ? dir->attr(ctx, st) : 0;
+	if (row)
+		return row->attr ? row->attr(ctx, st) : 0;
+	return dir->attr ? dir->attr(ctx, st) : 0;
 }
 
 /* The child of directory node `dir` that is row i of its table. */

@@ -92,6 +92,10 @@ struct row_ops {
 	int (*open)(struct ctx *ctx, struct handle *h);
 	int (*read)(struct ctx *ctx, struct handle *h, size_t size, off_t offset);
 	int (*write)(struct ctx *ctx, struct handle *h, const char *data, size_t size);
+	/* Instead of it where the place matters; and truncation to that size. */
+	int (*write_at)(struct ctx *ctx, struct handle *h, const char *data, size_t size,
+			off_t offset);
+	void (*resize)(struct ctx *ctx, uint64_t size);
 	int (*flush)(struct ctx *ctx, struct handle *h);
 	void (*release)(struct handle *h);
 	/* POLLIN and the like that hold now. box->lock is not held. */
@@ -108,6 +112,7 @@ struct row_ops {
 enum {
 	ROW_SIZED = 1, /* show is cheap: stat tells the true size */
 	ROW_FRESH = 2, /* each lookup answers a node of its own (alias.h) */
+	ROW_RIGHTS = 4, /* open checks who may what itself; the mode is only shown */
 };
 
 struct row {
@@ -121,6 +126,7 @@ struct row {
 	int (*link)(struct ctx *ctx, struct text *target);
 	int dir;    /* enum dir_kind of a subdirectory */
 	int volume; /* 1 + enum files_kind of a volume's root */
+	int (*attr)(struct ctx *ctx, struct stat *st); /* corrects what the tables say */
 	uint64_t (*size)(struct ctx *ctx);
 	uint64_t (*view)(struct ctx *ctx); /* that a lookup now gets (alias.h); 0: the plain node */
 	const char *help;

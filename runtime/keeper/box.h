@@ -16,6 +16,8 @@
 struct box_settings {
 	uint64_t number;
 	const char *name, *hostname, *token, *image, *image_dir, *cgroup, *cwd, *tz;
+	const char *layers; /* of an imported image, highest first; NULL: the image is host */
+	const char *user;   /* whom commands run as if nobody says; "" is root */
 	uid_t uid_base, storage_base;
 	uint64_t memory_bytes, max_pids, cpus_milli, keep_runs;
 	const char *fields; /* the field list itself, for env.NAME */

@@ -91,7 +91,7 @@ static int wait_for_trees(struct start *s)
 {
 	int n = wait_for(s, START_TREES, s->trees, N_TREES);
 
-	return n < 0 ? n : n == N_TREES ? 0 : -EMFILE;
+	return n < 0 ? n : n == start_n_trees(s) ? 0 : -EMFILE;
 }
 
 static int enter_cgroups(struct start *s)

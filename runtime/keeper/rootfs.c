@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The box's / : two overlays over id-mapped layers, made by the child in its own user namespace
+ * The box's / : two overlays over id-mapped layers (one, where the image was imported), made by the child in its own user namespace
  * (an overlay made by the machine's root over an id-mapped upper comes up read-only without a
  * word). The layers are attached to a staging tmpfs first, because overlayfs refuses detached
  * ones, and because relative names there keep the machine's paths out of the box's mountinfo.
@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -66,7 +67,9 @@ int rootfs_make_stage(struct start *s)
 int rootfs_attach_trees(struct start *s)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(tree_names); i++) {
-		int r = tree_names[i] ? mount_attach(s->trees[i], s->stage_dir, tree_names[i]) : 0;
+		int r = tree_names[i] && s->trees[i] >= 0
+				? mount_attach(s->trees[i], s->stage_dir, tree_names[i])
+				: 0;
 
 		if (r < 0)
 			return r;
@@ -90,16 +93,70 @@ static int mount_overlay(struct start *s, const char *lower, const char *upper, 
 	return mount_new("overlay", options, ARRAY_SIZE(options), MOUNT_ATTR_NODEV, s->why);
 }
 
+enum {
+	MAX_LAYERS = 128,
+	LAYER_NAME = 16,
+	OVERLAY_STRING = 255, /* the longest value of one option */
+};
+
+/*
+ * An imported image: its layers by name, below the folder of all. As one option, which every kernel
+ * knows, where they fit; else one by one, which needs Linux 6.7.
+ */
+static int mount_layers(struct start *s)
+{
+	static char paths[MAX_LAYERS][LAYER_NAME];
+	struct mount_option options[MAX_LAYERS + 5];
+	char joined[MAX_LAYERS * LAYER_NAME] = "";
+	const char *p = s->set->layers;
+	size_t n_layers = 0, n = 0, len = 0;
+
+	for (; *p && n_layers < MAX_LAYERS; n_layers++) {
+		int digits = (int)strcspn(p, ":");
+
+		snprintf(paths[n_layers], LAYER_NAME, "1/%.*s", digits, p);
+		len += (size_t)snprintf(joined + len, sizeof(joined) - len, "%s%s",
+					n_layers ? ":" : "", paths[n_layers]);
+		p += digits + (p[digits] == ':');
+	}
+	if (*p)
+		return failure_set(s->why, E2BIG, "the image has more than %d layers", MAX_LAYERS);
+	options[n++] = (struct mount_option){ "userxattr", NULL };
+	options[n++] = (struct mount_option){ "index", "off" };
+	if (len <= OVERLAY_STRING)
+		options[n++] = (struct mount_option){ "lowerdir", joined };
+	for (size_t i = 0; len > OVERLAY_STRING && i < n_layers; i++)
+		options[n++] = (struct mount_option){ "lowerdir+", paths[i] };
+	options[n++] = (struct mount_option){ "upperdir", "s/upper" };
+	options[n++] = (struct mount_option){ "workdir", "s/work" };
+	options[n++] = (struct mount_option){ "source", "box" };
+	return mount_new("overlay", options, n, MOUNT_ATTR_NODEV, s->why);
+}
+
+/* What every box has, if the image has not. */
+static int make_tmp(struct start *s)
+{
+	if (start_is_host(s) || mkdirat(s->root, "tmp", 01777) < 0)
+		return start_is_host(s) || errno == EEXIST ? 0 : -errno;
+	return fchmodat(s->root, "tmp", 01777, 0) < 0 ? -errno : 0;
+}
+
 int rootfs_mount_root(struct start *s)
 {
-	s->root = mount_overlay(s, "1", "s/upper", "s/work");
-	return s->root < 0 ? s->root : mount_attach(s->root, s->stage_dir, "root");
+	int r;
+
+	s->root = start_is_host(s) ? mount_overlay(s, "1", "s/upper", "s/work") : mount_layers(s);
+	r = s->root < 0 ? s->root : mount_attach(s->root, s->stage_dir, "root");
+	return r < 0 ? r : make_tmp(s);
 }
 
 int rootfs_mount_usr(struct start *s)
 {
-	_cleanup_close_ int usr = mount_overlay(s, "2:3", "s/usr-upper", "s/usr-work");
+	_cleanup_close_ int usr = -1;
 
+	if (!start_is_host(s))
+		return 0;
+	usr = mount_overlay(s, "2:3", "s/usr-upper", "s/usr-work");
 	return usr < 0 ? usr : mount_attach_dir(usr, s->root, "usr");
 }
 

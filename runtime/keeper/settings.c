@@ -84,12 +84,29 @@ static int need_ids(const struct box_settings *set, const char *key, uid_t *out,
 	return 0;
 }
 
+/* NUMBER:NUMBER… */
+static bool layers_are_valid(const char *layers)
+{
+	for (const char *p = layers;; p++) {
+		size_t digits = strspn(p, "0123456789");
+
+		p += digits;
+		if (!digits || digits > 10)
+			return false;
+		if (!*p)
+			return true;
+		if (*p != ':')
+			return false;
+	}
+}
+
 static int check_words(const struct box_settings *set, struct failure *why)
 {
 	if (strlen(set->hostname) > MAXHOSTNAMELEN)
 		return failure_set(why, EINVAL, "the host name is longer than %d bytes",
 				   MAXHOSTNAMELEN);
-	if (strcmp(set->image, "host"))
+	if (!strcmp(set->image, "host") ? set->layers != NULL
+					: !set->layers || !layers_are_valid(set->layers))
 		return failure_set(why, EOPNOTSUPP, "no box can be made from this kind of image");
 	if (set->image_dir[0] != '/')
 		return failure_set(why, EINVAL, "image_dir is no absolute path");
@@ -130,5 +147,9 @@ int box_settings_parse(struct box_settings *set, const char *fields, size_t len,
 	if (!set->cwd || !*set->cwd)
 		set->cwd = "/workspace";
 	set->tz = field_get(fields, len, "tz");
+	set->layers = field_get(fields, len, "layers");
+	set->user = field_get(fields, len, "user");
+	if (!set->user)
+		set->user = "";
 	return check_words(set, why);
 }

@@ -16,11 +16,12 @@
 enum tree {
 	TREE_SYSTEM,	/* the box's system/, idmapped: upper and work folders of both overlays */
 	TREE_WORKSPACE, /* the box's workspace/, idmapped */
-	TREE_ROOT,	/* the image's lower of /, idmapped, read-only */
-	TREE_USRMASK,	/* the image's upper lower of /usr, likewise */
-	TREE_USR,	/* the machine's /usr, likewise */
-	TREE_CONTROL,	/* the control tmpfs */
+	TREE_ROOT,    /* the image's lower of /, or the folder of all layers, idmapped, read-only */
+	TREE_CONTROL, /* the control tmpfs */
+	TREE_USRMASK, /* host: the image's upper lower of /usr, likewise */
+	TREE_USR,     /* host: the machine's /usr, likewise */
 	N_TREES,
+	N_TREES_IMPORTED = TREE_USRMASK, /* how many a box of an imported image has */
 };
 
 /* Everything of a start; the child works on its own copy. Descriptors are -1 where not open. */
@@ -41,6 +42,17 @@ struct start {
 	int stage_dir; /* staging tmpfs, on which the box's tree is put together */
 	int root;      /* the box's / while it is being made */
 };
+
+/* Is the box made from this machine's own software, or else from an imported image? */
+static inline bool start_is_host(const struct start *s)
+{
+	return !s->set->layers;
+}
+
+static inline int start_n_trees(const struct start *s)
+{
+	return start_is_host(s) ? N_TREES : N_TREES_IMPORTED;
+}
 
 struct stage {
 	const char *step; /* "mount the root overlay" */

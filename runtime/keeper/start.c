@@ -68,6 +68,8 @@ static int open_image(struct start *s)
 	s->image = open(s->set->image_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (s->image < 0)
 		return failure_set(s->why, errno, "%s: %s", s->set->image_dir, strerror(errno));
+	if (!start_is_host(s))
+		return 0;
 	if (fstatat(s->image, "root/bin", &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISLNK(st.st_mode))
 		return failure_set(
 			s->why, EOPNOTSUPP,
@@ -206,12 +208,15 @@ static int clone_tree(struct start *s, enum tree tree, int dirfd, const char *pa
 	return 0;
 }
 
-/* What belongs to the storage block on disk. */
+/* What belongs to the storage block on disk: also the layers of an imported image. */
 static int clone_storage(struct start *s)
 {
 	_cleanup_close_ int userns = idmap_open_userns(s->set->storage_base, s->set->uid_base);
 	int r = userns;
 
+	if (r >= 0 && !start_is_host(s))
+		r = clone_tree(s, TREE_ROOT, s->image, "", userns,
+			       MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV);
 	if (r >= 0)
 		r = clone_tree(s, TREE_SYSTEM, s->dir, "system", userns, MOUNT_ATTR_NODEV);
 	if (r >= 0)
@@ -223,9 +228,13 @@ static int clone_storage(struct start *s)
 static int clone_layers(struct start *s)
 {
 	const uint64_t attrs = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV;
-	_cleanup_close_ int userns = openat(s->proc_child, "ns/user", O_RDONLY | O_CLOEXEC);
-	int r = userns < 0 ? -errno : 0;
+	_cleanup_close_ int userns = -1;
+	int r;
 
+	if (!start_is_host(s))
+		return 0;
+	userns = openat(s->proc_child, "ns/user", O_RDONLY | O_CLOEXEC);
+	r = userns < 0 ? -errno : 0;
 	if (r == 0)
 		r = clone_tree(s, TREE_ROOT, s->image, "root", userns, attrs);
 	if (r == 0)
@@ -254,7 +263,7 @@ static int make_control(struct start *s)
 
 static int hand_over_trees(struct start *s)
 {
-	int r = say(s, START_TREES, s->trees, N_TREES);
+	int r = say(s, START_TREES, s->trees, start_n_trees(s));
 
 	for (int i = 0; i < N_TREES; i++) {
 		if (i != TREE_CONTROL)
@@ -343,8 +352,10 @@ static int look_into_box(struct start *s)
 		openat(s->box->root, "workspace", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (s->box->workspace < 0)
 		return -errno;
-	s->box->usr = openat(s->box->root, "usr", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (s->box->usr < 0)
+	s->box->usr = !start_is_host(s) ? -1
+					: openat(s->box->root, "usr",
+						 O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (s->box->usr < 0 && start_is_host(s))
 		return -errno;
 	s->box->init = init_client_new();
 	return s->box->init ? 0 : -ENOMEM;

@@ -57,6 +57,9 @@ static int fill_etc(int etc, const struct box_settings *set)
 		 "127.0.0.1\tlocalhost\n127.0.1.1\t%s\n::1\tlocalhost ip6-localhost ip6-loopback\n",
 		 set->hostname);
 	r = write_text(etc, "hosts", text, set->storage_base);
+	/* That of an image is of the machine it was made on; host has none of its own. */
+	if (r == 0 && set->layers)
+		r = write_text(etc, "resolv.conf", "", set->storage_base);
 	if (r < 0 || !set->tz || !*set->tz || strstr(set->tz, ".."))
 		return r;
 	snprintf(text, sizeof(text), "/usr/share/zoneinfo/%s", set->tz);
@@ -70,10 +73,11 @@ static int fill_etc(int etc, const struct box_settings *set)
 static int fill_new_upper(const struct start *s, int system)
 {
 	_cleanup_close_ int etc = -1;
-	struct stat st;
+	struct stat st = { .st_mode = S_IFDIR | 0755 };
 	int r;
 
-	if (fstatat(s->image, "root/etc", &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+	if (start_is_host(s) &&
+	    (fstatat(s->image, "root/etc", &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode)))
 		return 0;
 	r = make_dir(system, "upper/etc", st.st_mode & 07777, s->set->storage_base);
 	if (r < 0)

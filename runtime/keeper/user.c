@@ -183,7 +183,25 @@ static void find_groups(const struct box *box, struct box_user *user)
 	}
 }
 
-int user_find(const struct box *box, const char *name, struct box_user *out)
+/* A group of the box by its name, or a number. */
+static int find_group(const struct box *box, const char *name, uint32_t *gid)
+{
+	_cleanup_rows_ struct rows rows;
+	char *line, *f[GROUP_FIELDS];
+
+	if (is_number(name))
+		return parse_id(name, gid);
+	if (!is_user_name(name))
+		return -EINVAL;
+	rows_open(&rows, box, "etc/group");
+	while ((line = rows_next(&rows))) {
+		if (split_fields(line, f, GROUP_FIELDS) >= GROUP_FIELDS - 1 && !strcmp(f[0], name))
+			return parse_id(f[2], gid);
+	}
+	return -ENOENT;
+}
+
+static int find_account(const struct box *box, const char *name, struct box_user *out)
 {
 	bool by_number = !name || !*name || is_number(name);
 	uint32_t number = 0;
@@ -207,4 +225,29 @@ int user_find(const struct box *box, const char *name, struct box_user *out)
 	add_group(out, out->gid);
 	find_groups(box, out);
 	return 0;
+}
+
+int user_find(const struct box *box, const char *name, struct box_user *out)
+{
+	char account[64];
+	const char *group;
+	size_t len;
+	int r;
+
+	if (!name || !*name)
+		name = box->set.user ? box->set.user : "";
+	group = strchr(name, ':');
+	len = group ? (size_t)(group - name) : strlen(name);
+	if (len >= sizeof(account) || (group && !len))
+		return -EINVAL;
+	memcpy(account, name, len);
+	account[len] = '\0';
+	r = find_account(box, account, out);
+	if (r < 0 || !group)
+		return r;
+	/* As with a container's USER: the group that is named, and no others. */
+	r = find_group(box, group + 1, &out->gid);
+	out->n_groups = 0;
+	add_group(out, out->gid);
+	return r;
 }

@@ -20,7 +20,8 @@ struct box_user {
 
 /*
  * name: of the box's passwd, or a number below BOX_IDS (its entry if it has one, else that uid and
- * gid alone); NULL or "" is root, which is there even without a passwd. 0, -ENOENT there is no such
+ * gid alone), with :GROUP (a name of the box's group, or a number) behind it where its group is to
+ * be another; NULL or "" is the image's user, else root, who is there even without a passwd. 0, -ENOENT there is no such
  * user, -EINVAL no name nor number, or an id outside the box's range.
  */
 int user_find(const struct box *box, const char *name, struct box_user *out);
