@@ -150,11 +150,8 @@ struct tar *tar_new(struct stream *from, struct import_why *why)
 	*tar = (struct tar){ .content.read = content_read, .archive = a, .why = why };
 	archive_read_support_format_tar(a);
 	archive_read_support_format_empty(a);
-	if (archive_read_open(a, from, NULL, read_below, NULL) != ARCHIVE_OK) {
-		archive_failed(a, why, "the tar cannot be read");
-		tar_free(tar);
-		return NULL;
-	}
+	/* What is wrong with it, tar_next() says. */
+	tar->none = archive_read_open(a, from, NULL, read_below, NULL) != ARCHIVE_OK;
 	return tar;
 }
 
@@ -211,12 +208,14 @@ static int fill(struct tar *tar, struct entry *out)
 	else if (out->type == ENTRY_SYMLINK)
 		out->link = archive_entry_symlink(e);
 	if (out->type == ENTRY_SYMLINK && (!out->link || !*out->link))
-		return import_fail(tar->why, EINVAL, "%s: a symbolic link to nothing", out->path);
+		return import_fail(tar->why, EINVAL, "%.200s: a symbolic link to nothing",
+				   out->path);
 	if (out->type == ENTRY_FILE) {
 		la_int64_t size = archive_entry_size(e);
 
 		if (size < 0)
-			return import_fail(tar->why, EINVAL, "%s: has no sensible size", out->path);
+			return import_fail(tar->why, EINVAL, "%.200s: has no sensible size",
+					   out->path);
 		out->size = (uint64_t)size;
 	}
 	archive_entry_xattr_reset(e);
@@ -227,6 +226,8 @@ int tar_next(struct tar *tar, struct entry *entry)
 {
 	int r;
 
+	if (tar->none)
+		return archive_failed(tar->archive, tar->why, "this is no tar archive");
 	if (tar->any) {
 		r = archive_read_data_skip(tar->archive);
 		if (r != ARCHIVE_OK && r != ARCHIVE_EOF && r != ARCHIVE_WARN)

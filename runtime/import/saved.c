@@ -21,7 +21,6 @@ enum {
 	MAX_PARTS = 2048,	    /* of each kind */
 	MAX_INDEX_DEPTH = 4,
 	MAX_LINKS = 8,
-	SMALLEST_LAYER = 512, /* what is shorter and no JSON is a note to humans */
 	USTAR_AT = 257,
 };
 
@@ -143,7 +142,7 @@ static int keep_text(struct saved *s, struct peeked *content, const char *name, 
 		return out_of_memory(s);
 	while ((n = content->stream.read(&content->stream, &block)) > 0) {
 		if ((size_t)n > size - part->len)
-			return import_fail(&s->im->why, EINVAL, "%s: holds more than its size",
+			return import_fail(&s->im->why, EINVAL, "%.200s: holds more than its size",
 					   name);
 		memcpy(part->text + part->len, block, (size_t)n);
 		part->len += (size_t)n;
@@ -171,7 +170,7 @@ static int keep_layer(struct saved *s, struct peeked *content, const char *name)
 		const struct import_why inner = im->why;
 
 		im->why = (struct import_why){ 0 };
-		import_fail(&im->why, inner.error, "%s: %s", name, inner.text);
+		import_fail(&im->why, inner.error, "%.200s: %s", name, inner.text);
 	}
 	return r;
 }
@@ -185,7 +184,7 @@ static int keep_file(struct saved *s, struct tar *tar, const char *name, uint64_
 		return (int)content.len;
 	if (is_json(content.first, (size_t)content.len))
 		return keep_text(s, &content, name, size);
-	return size < SMALLEST_LAYER ? 0 : keep_layer(s, &content, name);
+	return keep_layer(s, &content, name);
 }
 
 /* `docker save` writes a layer that occurs twice as a link. The name is only compared with others. */
@@ -210,7 +209,7 @@ static int keep_link(struct saved *s, const struct entry *e, const char *name)
 		n = sizeof(target);
 	}
 	if (n >= sizeof(target))
-		return import_fail(&s->im->why, EINVAL, "%s: a link that leads nowhere", name);
+		return import_fail(&s->im->why, EINVAL, "%.200s: a link that leads nowhere", name);
 	part = add_part(s, PART_LINK, name);
 	if (!part)
 		return -s->im->why.error;
@@ -223,7 +222,7 @@ static int keep_entry(struct saved *s, struct tar *tar, const struct entry *e)
 	char name[PATH_MAX];
 
 	if (entry_name(e->path, name, sizeof(name)) < 0)
-		return import_fail(&s->im->why, EINVAL, "%s: the name leads out of the archive",
+		return import_fail(&s->im->why, EINVAL, "%.200s: the name leads out of the archive",
 				   e->path);
 	switch (e->type) {
 	case ENTRY_FILE:
@@ -234,8 +233,8 @@ static int keep_entry(struct saved *s, struct tar *tar, const struct entry *e)
 	case ENTRY_DIR:
 		return 0;
 	default:
-		return import_fail(&s->im->why, EINVAL, "%s: has no place in an archive of images",
-				   name);
+		return import_fail(&s->im->why, EINVAL,
+				   "%.200s: has no place in an archive of images", name);
 	}
 }
 
@@ -275,8 +274,8 @@ static const struct part *find_digest(const struct saved *s, enum part_kind kind
 static int missing(struct saved *s, const char *what, const char *name)
 {
 	return import_fail(&s->im->why, EINVAL,
-			   "the archive lacks %s %s, or what it has there is something else", what,
-			   name);
+			   "the archive lacks %s %.200s, or what it has there is something else",
+			   what, name);
 }
 
 /* The text of that digest and size. */
@@ -305,7 +304,7 @@ static int take_layer(struct saved *s, struct saved_image *out, const struct par
 				   MIN(out->config.n_diff_ids, (size_t)MAX_LAYERS), MAX_LAYERS);
 	if (strcmp(out->config.diff_ids[i], part->layer.digest) != 0)
 		return import_fail(&s->im->why, EBADMSG,
-				   "layer %s has the digest %s, and the image says %s", name,
+				   "layer %.200s has the digest %s, and the image says %s", name,
 				   part->layer.digest, out->config.diff_ids[i]);
 	s->layers[i] = &part->layer;
 	out->n_layers++;
@@ -345,7 +344,7 @@ static int find_docker(struct saved *s, const struct part *manifest, struct save
 	if (!config || config->kind != PART_TEXT || config->too_large)
 		r = missing(s, "the configuration", names.config);
 	else if (!name_holds(config))
-		r = import_fail(why, EBADMSG, "the configuration %s has the digest %s",
+		r = import_fail(why, EBADMSG, "the configuration %.200s has the digest %s",
 				names.config, config->digest);
 	else
 		r = manifest_parse_config(config->text, config->len, &out->config, why);

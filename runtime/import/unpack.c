@@ -90,7 +90,7 @@ static const char *split(char *name, const char **parent)
 
 static int refuse(struct unpack *u, int error, const char *path, const char *what)
 {
-	return import_fail(u->why, error, "%s: %s", path, what);
+	return import_fail(u->why, error, "%.200s: %s", path, what);
 }
 
 /* errno of a step on path. */
@@ -100,7 +100,7 @@ static int failed(struct unpack *u, const char *path, const char *what)
 
 	if (error == ENAMETOOLONG)
 		return refuse(u, error, path, "the name is too long for this file system");
-	return import_fail(u->why, error, "%s: %s: %s", path, what, strerror(error));
+	return import_fail(u->why, error, "%.200s: %s: %s", path, what, strerror(error));
 }
 
 static int clean_name(struct unpack *u, const char *path, char *out)
@@ -488,7 +488,7 @@ static int take_from_budget(struct unpack *u, const char *path, const struct ent
 				   (unsigned long long)b->max_files);
 	if (e->size > b->max_bytes - b->bytes)
 		return import_fail(u->why, EFBIG,
-				   "%s: with this file it is larger than %llu bytes "
+				   "%.200s: with this file it is larger than %llu bytes "
 				   "(image_max_size)",
 				   path, (unsigned long long)b->max_bytes);
 	b->files++;
@@ -500,7 +500,7 @@ static int check_entry(struct unpack *u, const char *path, const struct entry *e
 {
 	if (e->uid < 0 || e->uid >= BOX_IDS || e->gid < 0 || e->gid >= BOX_IDS)
 		return import_fail(u->why, EINVAL,
-				   "%s: belongs to %lld:%lld, and a box has ids below %d only",
+				   "%.200s: belongs to %lld:%lld, and a box has ids below %d only",
 				   path, (long long)e->uid, (long long)e->gid, BOX_IDS);
 	if (e->type == ENTRY_OTHER)
 		return refuse(u, EINVAL, path, "an entry of an unknown type");
