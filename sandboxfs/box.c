@@ -79,6 +79,7 @@ static void box_free(struct box *box)
 	named_free_all(box);
 	free(box->image_user);
 	free(box->image_cwd);
+	free(box->image_command);
 	why_free(&box->why);
 	end_volumes(box);
 	for (size_t i = 0; i < box->n_ended_volumes; i++)

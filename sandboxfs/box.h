@@ -77,6 +77,7 @@ struct box {
 	mode_t mode; /* permission bits */
 	char image[128];
 	char *image_user, *image_cwd; /* of an imported image; NULL: the usual */
+	char *image_command;	      /* what it is made to run; NULL: nothing */
 	int64_t created_us, changed_us, removed_us;
 	atomic_bool removed; /* in the trash */
 	atomic_bool gone;    /* not even there any more */

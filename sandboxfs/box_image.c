@@ -49,8 +49,10 @@ int box_take_image(struct box *box)
 	if (r == 0) {
 		free(box->image_user);
 		free(box->image_cwd);
+		free(box->image_command);
 		box->image_user = take_ptr(d.user);
 		box->image_cwd = take_ptr(d.cwd);
+		box->image_command = take_ptr(d.command);
 	}
 	image_defaults_free(&d);
 	return r;

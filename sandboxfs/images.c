@@ -487,6 +487,8 @@ int images_defaults(const char *name, struct image_defaults *out)
 		r = copy_string(i->user, &out->user);
 	if (r == 0)
 		r = copy_string(i->cwd, &out->cwd);
+	if (r == 0)
+		r = copy_string(i->command.data, &out->command);
 	pthread_mutex_unlock(&images_lock);
 	if (r < 0)
 		image_defaults_free(out);
@@ -498,6 +500,7 @@ void image_defaults_free(struct image_defaults *d)
 	free(d->env);
 	free(d->user);
 	free(d->cwd);
+	free(d->command);
 	*d = (struct image_defaults){ 0 };
 }
 

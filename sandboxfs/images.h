@@ -69,6 +69,7 @@ struct image_defaults {
 	char *env; /* field list NAME=VALUE\0… */
 	size_t env_len;
 	char *user, *cwd; /* NULL: the usual */
+	char *command;	  /* entrypoint and cmd, as words of a shell; NULL: none */
 };
 /* 0, -ENOENT, -ENOMEM. The caller frees it. */
 int images_defaults(const char *name, struct image_defaults *out);

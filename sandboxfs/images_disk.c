@@ -40,6 +40,7 @@ void image_free_content(struct image *image)
 	free(image->layers);
 	text_free(&image->env);
 	text_free(&image->commands);
+	text_free(&image->command);
 	free(image->user);
 	free(image->cwd);
 	image->folder = image->user = image->cwd = NULL;
@@ -100,6 +101,11 @@ static int parse_line(void *ctx, const char *key, const char *value)
 	} else if (!strcmp(key, "entrypoint") || !strcmp(key, "cmd") ||
 		   !strcmp(key, "architecture")) {
 		record_add(&image->commands, key, value);
+		if (*key == 'a')
+			return 0;
+		if (image->command.len)
+			text_add_char(&image->command, ' ');
+		text_add_shell_quoted(&image->command, value);
 	} else if (!strcmp(key, "user")) {
 		return take(&image->user, value);
 	} else if (!strcmp(key, "cwd")) {
@@ -126,7 +132,7 @@ int image_parse(struct image *image, char *record)
 {
 	int line, r = record_parse(record, parse_line, image, &line);
 
-	if (r == 0 && (image->env.failed || image->commands.failed))
+	if (r == 0 && (image->env.failed || image->commands.failed || image->command.failed))
 		r = -ENOMEM;
 	return r;
 }

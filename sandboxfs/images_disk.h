@@ -30,6 +30,7 @@ struct image {
 	size_t n_layers;
 	struct text env;      /* fields NAME=VALUE */
 	struct text commands; /* lines entrypoint =, cmd =, architecture =, as they are shown */
+	struct text command;  /* entrypoint and cmd, as words of a shell */
 	char *user, *cwd;
 	uint64_t devices, attributes; /* left out */
 };

@@ -220,6 +220,20 @@ static int hand_over(struct handle *h, struct run *run, struct text *fields)
 	return -keeper_submit(box, run, fields, h->text.data, h->text.len);
 }
 
+/* An empty command beside the sessions is the image's own. box->lock held. */
+static void use_image_command(struct handle *h)
+{
+	const char *command = h->box->image_command;
+
+	if (!command || strspn(h->text.data, " \t\n") != h->text.len)
+		return;
+	h->box->collected -= h->text.len;
+	text_reset(&h->text);
+	text_add_str(&h->text, command);
+	text_add_char(&h->text, '\n');
+	h->box->collected += h->text.len;
+}
+
 int submit(struct handle *h)
 {
 	_cleanup_text_ struct text fields = { 0 };
@@ -227,6 +241,8 @@ int submit(struct handle *h)
 	struct run *run = new_run(h, &fields, &error);
 
 	h->submitted = true;
+	if (submit_is_own(h))
+		use_image_command(h);
 	if (!run) {
 		why_add(&h->box->why, h->box->uid, "%s: the command was not taken: %s",
 			h->row->name,
