@@ -10,7 +10,7 @@
  *	reader.c      inside it: tells the kinds of archive apart, and writes the description
  *	saved.c       an archive of images: its layers are unpacked as they come, its texts kept
  *	layer.c       one layer: both digests, unpacking
- *	unpack.c      entries of a tar into a folder
+ *	unpack.c      entries of a tar into a folder; names.c where their names lead
  *	archive.c     libarchive: decompression, tar
  *	manifest.c    the JSON texts of image archives (no I/O)
  *

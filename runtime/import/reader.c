@@ -22,7 +22,7 @@
 #include "import/archive.h"
 #include "import/manifest.h"
 #include "import/saved.h"
-#include "import/unpack.h"
+#include "import/names.h"
 
 enum { BLOCK_BYTES = 1 << 20, MAX_BEGINNING = 32 << 20 };
 

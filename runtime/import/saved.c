@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "import/unpack.h"
+#include "import/names.h"
 
 enum {
 	MAX_TEXT = 4 << 20,

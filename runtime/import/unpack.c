@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,9 +19,9 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "import/names.h"
 #include "runtime.h"
 
-#define BENEATH (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)
 #define WHITEOUT ".wh."
 #define WHITEOUT_OPAQUE ".wh..wh..opq"
 #define WHITEOUT_OTHER ".wh..wh."
@@ -50,44 +49,6 @@ struct unpack {
 	struct text paths;
 };
 
-int entry_name(const char *path, char *out, size_t size)
-{
-	size_t len = 0;
-
-	if (*path == '/')
-		return -EINVAL;
-	while (*path) {
-		size_t n = strcspn(path, "/");
-
-		if (n == 2 && !memcmp(path, "..", 2))
-			return -EINVAL;
-		if (n && !(n == 1 && *path == '.')) {
-			if (len + n + 2 > size)
-				return -ENAMETOOLONG;
-			if (len)
-				out[len++] = '/';
-			memcpy(out + len, path, n);
-			len += n;
-		}
-		path += n;
-		path += *path == '/';
-	}
-	out[len] = '\0';
-	return 0;
-}
-
-/* Splits a clean name; the last component is returned, *parent is what stands before it. */
-static const char *split(char *name, const char **parent)
-{
-	char *slash = strrchr(name, '/');
-
-	*parent = slash ? name : "";
-	if (!slash)
-		return name;
-	*slash = '\0';
-	return slash + 1;
-}
-
 static int refuse(struct unpack *u, int error, const char *path, const char *what)
 {
 	return import_fail(u->why, error, "%.200s: %s", path, what);
@@ -105,7 +66,10 @@ static int failed(struct unpack *u, const char *path, const char *what)
 
 static int clean_name(struct unpack *u, const char *path, char *out)
 {
-	int r = entry_name(path, out, PATH_MAX);
+	int r;
+
+	*out = '\0';
+	r = entry_name(path, out, PATH_MAX);
 
 	if (r == -EINVAL)
 		return refuse(u, EINVAL, path, "the name leads out of the image");
@@ -119,48 +83,13 @@ static void drop_parent(struct unpack *u)
 	close_fd(&u->parent);
 }
 
-/* Makes the folders of path that are missing. */
-static int make_parents(struct unpack *u, const char *path)
-{
-	_cleanup_close_ int at = fcntl(u->root, F_DUPFD_CLOEXEC, 3);
-	const char *p = path;
-
-	while (at >= 0 && *p) {
-		char part[NAME_MAX + 1];
-		size_t n = strcspn(p, "/");
-		int next;
-
-		if (n > NAME_MAX)
-			return -ENAMETOOLONG;
-		memcpy(part, p, n);
-		part[n] = '\0';
-		if (mkdirat(at, part, 0755) < 0 && errno != EEXIST)
-			return -errno;
-		next = open_how_at(at, part, O_PATH | O_DIRECTORY, 0, BENEATH);
-		if (next < 0)
-			return next;
-		close(at);
-		at = next;
-		p += n + (p[n] == '/');
-	}
-	return at < 0 ? -errno : take_fd(&at);
-}
-
-/* The folder path, made if need be; the caller's. */
-static int open_folder(struct unpack *u, const char *path, bool make)
-{
-	int fd = open_how_at(u->root, *path ? path : ".", O_PATH | O_DIRECTORY, 0, BENEATH);
-
-	return fd == -ENOENT && make ? make_parents(u, path) : fd;
-}
-
 /* The folder of the present entry, kept for the next. */
 static int enter(struct unpack *u, const char *parent, const char *path)
 {
 	if (u->parent >= 0 && !strcmp(parent, u->parent_path))
 		return u->parent;
 	drop_parent(u);
-	u->parent = open_folder(u, parent, true);
+	u->parent = entry_open_folder(u->root, parent, true);
 	if (u->parent < 0) {
 		errno = -u->parent;
 		u->parent = -1;
@@ -433,8 +362,8 @@ static int make_hardlink(struct unpack *u, int parent, const char *name, const c
 		return r;
 	if (!*target)
 		return refuse(u, EINVAL, path, "a hard link to the root folder");
-	base = split(target, &above);
-	folder = open_folder(u, above, false);
+	base = entry_split(target, &above);
+	folder = entry_open_folder(u->root, above, false);
 	if (folder < 0 || fstatat(folder, base, &st, AT_SYMLINK_NOFOLLOW) < 0 || is_whiteout(&st))
 		return refuse(u, ENOENT, path,
 			      "a hard link to what is not in the archive before it");
@@ -523,7 +452,7 @@ static int unpack_entry(struct unpack *u, const struct entry *e)
 		return e->type == ENTRY_DIR ? note_dir(u, "", e)
 					    : refuse(u, EINVAL, e->path, "the root is no folder");
 	strcpy(parts, whole);
-	name = split(parts, &parent);
+	name = entry_split(parts, &parent);
 	dir = enter(u, parent, whole);
 	if (dir < 0)
 		return dir;

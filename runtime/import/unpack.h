@@ -11,10 +11,4 @@
  */
 int unpack_tar(struct tar *tar, int folder, struct budget *budget, struct import_why *why);
 
-/*
- * The parts of an entry's name, for a reader that makes no files: copies it to out without "." and
- * doubled slashes. -EINVAL for an absolute one and one with "..", -ENAMETOOLONG.
- */
-int entry_name(const char *path, char *out, size_t size);
-
 #endif
