@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,14 +21,13 @@
 #include "caller.h"
 #include "daemon.h"
 #include "images.h"
-#include "keeper.h"
+#include "import_spawn.h"
+#include "park.h"
 #include "why.h"
 
 enum {
 	MAX_IMPORTS = 8, /* at a time */
-	PIPE_BYTES = 1 << 20,
 	MAX_RESULT = 2 << 20,
-	CONTROL_FD = 3,
 };
 
 struct import {
@@ -286,69 +284,10 @@ static void give_up(struct import *i)
 
 /* --- starting ------------------------------------------------------------------------------------ */
 
-static int spawn(int archive, int result, int control)
-{
-	char program[4096], dir[4096], base[24], bytes[24], files[24];
-	char *argv[] = { IMAGE_PROGRAM, "import", "--storage-base", base, "--max-bytes", bytes,
-			 "--max-files", files,	  "--control",	    "3",  dir,		 NULL };
-	char *envp[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", NULL };
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t none;
-	pid_t pid;
-	int r = daemon_helper(IMAGE_PROGRAM, program, sizeof(program));
-
-	if (r < 0)
-		return r;
-	images_incoming_path(dir, sizeof(dir));
-	snprintf(base, sizeof(base), "%u", keeper_block_base(0));
-	snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)the_options.image_max_size);
-	snprintf(files, sizeof(files), "%llu", (unsigned long long)the_options.image_max_files);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, archive, STDIN_FILENO);
-	posix_spawn_file_actions_adddup2(&actions, result, STDOUT_FILENO);
-	posix_spawn_file_actions_adddup2(&actions, control, CONTROL_FD);
-	posix_spawn_file_actions_addclosefrom_np(&actions, CONTROL_FD + 1);
-	posix_spawnattr_init(&attr);
-	sigemptyset(&none);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-	r = -posix_spawn(&pid, program, &actions, &attr, argv, envp);
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&actions);
-	return r;
-}
-
-/* A pipe with both ends above the descriptors that spawn() gives away. */
-static int make_pipe(int *ours, int *theirs, bool we_write)
-{
-	int ends[2];
-
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return -errno;
-	*ours = ends[we_write];
-	*theirs = fcntl(ends[!we_write], F_DUPFD_CLOEXEC, CONTROL_FD + 1);
-	close(ends[!we_write]);
-	return *theirs < 0 ? -errno : 0;
-}
-
 static int start(struct import *i)
 {
-	_cleanup_close_ int archive = -1, result = -1, control = -1;
-	int r = make_pipe(&i->in.fd, &archive, true);
+	int r = import_spawn(&i->in.fd, &i->out.fd, &i->control);
 
-	if (r == 0)
-		r = make_pipe(&i->out.fd, &result, false);
-	if (r == 0)
-		r = make_pipe(&i->control, &control, true);
-	if (r == 0)
-		r = set_nonblock(i->in.fd);
-	if (r == 0)
-		r = set_nonblock(i->out.fd);
-	if (r < 0)
-		return r;
-	fcntl(i->in.fd, F_SETPIPE_SZ, PIPE_BYTES);
-	r = spawn(archive, result, control);
 	if (r == 0)
 		r = daemon_watch_add(&i->in, EPOLLONESHOT);
 	if (r == 0)

@@ -186,7 +186,7 @@ static void find_groups(const struct box *box, struct box_user *user)
 /* A group of the box by its name, or a number. */
 static int find_group(const struct box *box, const char *name, uint32_t *gid)
 {
-	_cleanup_rows_ struct rows rows;
+	_cleanup_rows_ struct rows rows = { 0 };
 	char *line, *f[GROUP_FIELDS];
 
 	if (is_number(name))

@@ -44,6 +44,41 @@ static int parse_with(const char *key, const char *value, struct box_settings *s
 	return box_settings_parse(set, t.data, t.len, why);
 }
 
+/* The same for an imported image of these layers. */
+static int parse_image(const char *image, const char *layers, struct box_settings *set,
+		       struct failure *why)
+{
+	static struct text t;
+
+	text_reset(&t);
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		if (strcmp(good[i][0], "image"))
+			field_add(&t, good[i][0], good[i][1]);
+	}
+	field_add(&t, "image", image);
+	field_add(&t, "layers", layers);
+	return box_settings_parse(set, t.data, t.len, why);
+}
+
+static void layers_of_images(void **state)
+{
+	static const char *const bad[] = {
+		"", ":", "1:", ":1", "1::2", "a", "../1", "12345678901"
+	};
+	struct box_settings set;
+	struct failure why;
+
+	(void)state;
+	/* host has none, and every other image has. */
+	assert_int_equal(parse_with("layers", "1", &set, &why), -EOPNOTSUPP);
+	assert_int_equal(parse_with("image", "debian", &set, &why), -EOPNOTSUPP);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(parse_image("debian", bad[i], &set, &why), -EOPNOTSUPP);
+	assert_int_equal(parse_image("debian", "12:3:4", &set, &why), 0);
+	assert_string_equal(set.layers, "12:3:4");
+	assert_string_equal(set.user, "");
+}
+
 static void all_fields(void **state)
 {
 	struct box_settings set;
@@ -137,9 +172,8 @@ static void no_field_list(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(all_fields),
-		cmocka_unit_test(none_is_a_limit_too),
-		cmocka_unit_test(refused),
+		cmocka_unit_test(layers_of_images),    cmocka_unit_test(all_fields),
+		cmocka_unit_test(none_is_a_limit_too), cmocka_unit_test(refused),
 		cmocka_unit_test(no_field_list),
 	};
 

@@ -120,6 +120,30 @@ static void refuses_what_is_no_name(void **state)
 	assert_int_equal(user_find(&box, longest, &user), -ENOENT);
 }
 
+static void groups_and_the_images_user(void **state)
+{
+	(void)state;
+	PASSWD("root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n");
+	GROUP("ann:x:1000:\ncrew:x:7:ann\n");
+	expect("ann", "ann", 1000, 1000);
+	assert_int_equal(user.n_groups, 2);
+	expect("ann:crew", "ann", 1000, 7);
+	assert_int_equal(user.n_groups, 1);
+	assert_string_equal(user.home, "/home/ann");
+	expect("ann:9", "ann", 1000, 9);
+	expect("5:6", "5", 5, 6);
+	assert_int_equal(user_find(&box, "ann:none", &user), -ENOENT);
+	assert_int_equal(user_find(&box, "none:7", &user), -ENOENT);
+	assert_int_equal(user_find(&box, "ann:65536", &user), -EINVAL);
+	assert_int_equal(user_find(&box, "ann:", &user), -EINVAL);
+	box.set.user = "ann:crew";
+	expect(NULL, "ann", 1000, 7);
+	expect("", "ann", 1000, 7);
+	expect("root", "root", 0, 0);
+	box.set.user = NULL;
+	expect(NULL, "root", 0, 0);
+}
+
 static void takes_rows_for_what_they_are(void **state)
 {
 	(void)state;
@@ -280,6 +304,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(finds_names_and_numbers),
 		cmocka_unit_test(refuses_what_is_no_name),
+		cmocka_unit_test(groups_and_the_images_user),
 		cmocka_unit_test(takes_rows_for_what_they_are),
 		cmocka_unit_test(finds_groups),
 		cmocka_unit_test(reads_a_bounded_part),
