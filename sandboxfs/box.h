@@ -175,6 +175,11 @@ int box_failed_errno(const struct box *box);
 int box_set_image(struct box *box, const char *name);
 /* Takes environment, user and directory over from its image; one that is gone gives none. */
 int box_take_image(struct box *box);
+/* Whom a session or run of that user ("": nobody was chosen) runs as: the image's user, else root. */
+const char *box_user(const struct box *box, const char *user);
+bool box_user_is_root(const struct box *box, const char *user);
+/* May somebody choose that? Takes box->lock. */
+bool box_user_may_be(struct box *box, const char *user);
 
 /* --- runs, under box->lock ---------------------------------------------------------------- */
 

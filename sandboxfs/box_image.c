@@ -31,6 +31,26 @@ static int move_cwd(struct box *box, const char *cwd)
 	return 0;
 }
 
+const char *box_user(const struct box *box, const char *user)
+{
+	return *user ? user : box->image_user ? box->image_user : "root";
+}
+
+bool box_user_is_root(const struct box *box, const char *user)
+{
+	return !strcmp(box_user(box, user), "root");
+}
+
+bool box_user_may_be(struct box *box, const char *user)
+{
+	bool may;
+
+	pthread_mutex_lock(&box->lock);
+	may = user_name_is_valid(user) || !strcmp(user, box_user(box, ""));
+	pthread_mutex_unlock(&box->lock);
+	return may;
+}
+
 int box_take_image(struct box *box)
 {
 	struct image_defaults d = { 0 };
@@ -39,11 +59,6 @@ int box_take_image(struct box *box)
 
 	if (r == -ENOENT)
 		r = 0; /* its start says so */
-	for (struct session *s = box->sessions; s && r == 0; s = s->next) {
-		r = env_set_base(&s->env, host ? NULL : d.env ? d.env : "", d.env_len);
-		if (r == 0)
-			r = env_init(&s->env, !s->user[0] && !d.user);
-	}
 	if (r == 0)
 		r = move_cwd(box, d.cwd);
 	if (r == 0) {
@@ -53,6 +68,11 @@ int box_take_image(struct box *box)
 		box->image_user = take_ptr(d.user);
 		box->image_cwd = take_ptr(d.cwd);
 		box->image_command = take_ptr(d.command);
+	}
+	for (struct session *s = box->sessions; s && r == 0; s = s->next) {
+		r = env_set_base(&s->env, host ? NULL : d.env ? d.env : "", d.env_len);
+		if (r == 0)
+			r = env_init(&s->env, box_user_is_root(box, s->user));
 	}
 	image_defaults_free(&d);
 	return r;

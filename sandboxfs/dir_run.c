@@ -320,7 +320,7 @@ static int run_user_show(struct ctx *ctx, struct text *out)
 		snprintf(rec.user, sizeof(rec.user), "%s", named->user);
 	pthread_mutex_unlock(&ctx->box->lock);
 	if (r >= 0)
-		show_line(out, r == 0 && !named ? "" : rec.user[0] ? rec.user : "root");
+		show_line(out, r == 0 && !named ? "" : box_user(ctx->box, rec.user));
 	return MIN(r, 0);
 }
 
@@ -329,7 +329,7 @@ static int named_user_store(struct ctx *ctx, const char *value)
 	struct named *named;
 	int r = -ESTALE;
 
-	if (!user_name_is_valid(value)) {
+	if (!box_user_may_be(ctx->box, value)) {
 		tree_refuse(ctx, "user: a name of the box's /etc/passwd, or a number below %d",
 			    BOX_IDS);
 		return -EINVAL;
@@ -338,7 +338,7 @@ static int named_user_store(struct ctx *ctx, const char *value)
 	named = named_by_id(ctx->box, ctx->node.item);
 	if (named) {
 		snprintf(named->user, sizeof(named->user), "%s",
-			 strcmp(value, "root") ? value : "");
+			 strcmp(value, box_user(ctx->box, "")) ? value : "");
 		r = store_name_save(ctx->box, named);
 	}
 	pthread_mutex_unlock(&ctx->box->lock);

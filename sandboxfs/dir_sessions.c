@@ -140,7 +140,7 @@ static int session_user_show(struct ctx *ctx, struct text *out)
 	pthread_mutex_lock(&ctx->box->lock);
 	s = session_of(ctx);
 	if (s)
-		text_printf(out, "%s\n", s->user[0] ? s->user : "root");
+		text_printf(out, "%s\n", box_user(ctx->box, s->user));
 	pthread_mutex_unlock(&ctx->box->lock);
 	return s ? 0 : -ESTALE;
 }
@@ -150,7 +150,7 @@ static int session_user_store(struct ctx *ctx, const char *value)
 	struct session *s;
 	int r = -ESTALE;
 
-	if (!user_name_is_valid(value)) {
+	if (!box_user_may_be(ctx->box, value)) {
 		tree_refuse(ctx, "user: a name of the box's /etc/passwd, or a number below %d",
 			    BOX_IDS);
 		return -EINVAL;
@@ -160,8 +160,9 @@ static int session_user_store(struct ctx *ctx, const char *value)
 	if (s && s->opened)
 		r = -EBUSY;
 	else if (s) {
-		snprintf(s->user, sizeof(s->user), "%s", strcmp(value, "root") ? value : "");
-		env_init(&s->env, !s->user[0]);
+		snprintf(s->user, sizeof(s->user), "%s",
+			 strcmp(value, box_user(ctx->box, "")) ? value : "");
+		env_init(&s->env, box_user_is_root(ctx->box, s->user));
 		r = store_sessions_save(ctx->box);
 	}
 	pthread_mutex_unlock(&ctx->box->lock);

@@ -327,7 +327,7 @@ static void start_fields(const struct box *box, const char *image_dir, struct te
 	field_add(t, "cwd", box->sessions->cwd);
 	if (zone[0])
 		field_add(t, "tz", zone);
-	env_start_fields(&box->sessions->env, !box->image_user, t);
+	env_start_fields(&box->sessions->env, box_user_is_root(box, ""), t);
 }
 
 static int send_start(struct box *box, const char *image_dir)

@@ -25,7 +25,7 @@ struct named {
 	char name[64];
 	uint64_t run; /* the newest, 0 none yet */
 	/* What the next run starts with. */
-	char user[64]; /* "": root */
+	char user[64]; /* "": the box's (box_user()) */
 	char *cwd;     /* NULL: /workspace */
 	int64_t timeout_ms;
 	struct env env; /* over that of the box */

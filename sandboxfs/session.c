@@ -151,7 +151,7 @@ int session_create(struct box *box, const char *name, struct session **out)
 	box->last_session++;
 	r = env_copy_wanted(&s->env, &box->sessions->env);
 	if (r == 0)
-		r = env_init(&s->env, true);
+		r = env_init(&s->env, box_user_is_root(box, ""));
 	if (r == 0)
 		r = store_sessions_save(box);
 	if (r < 0) {
@@ -194,7 +194,7 @@ void session_start_fields(struct box *box, const struct session *s, struct text 
 	if (s->user[0] || box->image_user)
 		field_add(fields, "user", s->user[0] ? s->user : box->image_user);
 	field_add(fields, "cwd", s->cwd);
-	env_start_fields(&s->env, !s->user[0] && !box->image_user, fields);
+	env_start_fields(&s->env, box_user_is_root(box, s->user), fields);
 }
 
 int session_open(struct box *box, struct session *s)

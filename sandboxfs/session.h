@@ -33,7 +33,7 @@ struct session {
 	char name[64];
 	char key[SESSION_KEY_SIZE]; /* what keepers and records call it: no other session of the
 				       box, also of those that are gone, has it */
-	char user[64];		    /* "": root */
+	char user[64];		    /* "": the box's (box_user()) */
 	struct env env;
 	char *cwd;
 	bool cwd_wanted;   /* set from outside, and the shell has not told of it yet */

@@ -184,7 +184,7 @@ static struct run *new_run(struct handle *h, struct text *fields, int *error)
 		return run;
 	}
 	field_add(fields, "own", "yes");
-	env_start_fields(&box->sessions->env, !box->image_user && (!named || !named->user[0]),
+	env_start_fields(&box->sessions->env, box_user_is_root(box, named ? named->user : ""),
 			 fields);
 	if (named)
 		named_fields(named, fields);
