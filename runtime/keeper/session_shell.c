@@ -144,6 +144,16 @@ static void finish_with_shell(struct session *s, int status)
 	session_finish_run(s, state, code);
 }
 
+/* Its first words may still lie in the pipe when its end is told. */
+static bool has_spoken(struct session *s)
+{
+	int code;
+
+	if (!s->shell.spoke && s->control.status.fd >= 0)
+		s->shell.spoke = control_read_status(&s->control, &code) > 0;
+	return s->shell.spoke;
+}
+
 static void shell_died(struct session *s, int status)
 {
 	struct keeper *k = s->keeper;
@@ -151,7 +161,7 @@ static void shell_died(struct session *s, int status)
 	bool changed = session_take_left(s);
 	char why[160];
 
-	s->failed_starts = s->shell.spoke || k->killing || s->end ? 0 : s->failed_starts + 1;
+	s->failed_starts = has_spoken(s) || k->killing || s->end ? 0 : s->failed_starts + 1;
 	if (kind == COMMAND_RUN)
 		finish_with_shell(s, status);
 	if (kind == COMMAND_SYNC) {
