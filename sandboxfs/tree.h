@@ -110,8 +110,8 @@ struct row_ops {
 };
 
 enum {
-	ROW_SIZED = 1, /* show is cheap: stat tells the true size */
-	ROW_FRESH = 2, /* each lookup answers a node of its own (alias.h) */
+	ROW_SIZED = 1,	/* show is cheap: stat tells the true size */
+	ROW_FRESH = 2,	/* each lookup answers a node of its own (alias.h) */
 	ROW_RIGHTS = 4, /* open checks who may what itself; the mode is only shown */
 };
 
@@ -124,8 +124,8 @@ struct row {
 	int (*store)(struct ctx *ctx, const char *value);
 	const struct row_ops *ops;
 	int (*link)(struct ctx *ctx, struct text *target);
-	int dir;    /* enum dir_kind of a subdirectory */
-	int volume; /* 1 + enum files_kind of a volume's root */
+	int dir;				       /* enum dir_kind of a subdirectory */
+	int volume;				       /* 1 + enum files_kind of a volume's root */
 	int (*attr)(struct ctx *ctx, struct stat *st); /* corrects what the tables say */
 	uint64_t (*size)(struct ctx *ctx);
 	uint64_t (*view)(struct ctx *ctx); /* that a lookup now gets (alias.h); 0: the plain node */
