@@ -180,6 +180,8 @@ const char *box_user(const struct box *box, const char *user);
 bool box_user_is_root(const struct box *box, const char *user);
 /* May somebody choose that? Takes box->lock. */
 bool box_user_may_be(struct box *box, const char *user);
+/* Puts it into a field of a session or name, where the box's own user is "". Under box->lock. */
+void box_user_note(const struct box *box, char field[64], const char *user);
 
 /* --- runs, under box->lock ---------------------------------------------------------------- */
 

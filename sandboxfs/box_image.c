@@ -41,6 +41,11 @@ bool box_user_is_root(const struct box *box, const char *user)
 	return !strcmp(box_user(box, user), "root");
 }
 
+void box_user_note(const struct box *box, char field[64], const char *user)
+{
+	snprintf(field, 64, "%s", strcmp(user, box_user(box, "")) ? user : "");
+}
+
 bool box_user_may_be(struct box *box, const char *user)
 {
 	bool may;

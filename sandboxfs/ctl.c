@@ -175,16 +175,13 @@ static int verb_session_reset(const struct verb_call *call)
 	struct session *s = session_of(call->ctx);
 	struct box *box = call->ctx->box;
 	uint64_t tag = keeper_new_tag();
-	char *cwd;
 	int r;
 
 	if (!s)
 		return -ESTALE;
-	cwd = strdup("/workspace");
-	if (!cwd)
-		return -ENOMEM;
-	free(s->cwd);
-	s->cwd = cwd;
+	r = string_replace(&s->cwd, "/workspace");
+	if (r < 0)
+		return r;
 	s->cwd_wanted = false;
 	r = store_sessions_save(box);
 	if (r < 0 || !s->opened)

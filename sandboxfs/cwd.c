@@ -26,12 +26,9 @@ static void note_wanted(struct handle *h)
 {
 	const struct ctx ctx = { .node = h->node, .box = h->box };
 	struct session *s = session_of(&ctx);
-	char *copy = s ? strdup(h->text.data) : NULL;
 
-	if (!copy)
+	if (!s || string_replace(&s->cwd, h->text.data) < 0)
 		return;
-	free(s->cwd);
-	s->cwd = copy;
 	s->cwd_wanted = true;
 	if (s->id)
 		store_sessions_save(h->box);

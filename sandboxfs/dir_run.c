@@ -324,21 +324,25 @@ static int run_user_show(struct ctx *ctx, struct text *out)
 	return MIN(r, 0);
 }
 
+bool entry_user_may_be(struct ctx *ctx, const char *value)
+{
+	if (box_user_may_be(ctx->box, value))
+		return true;
+	tree_refuse(ctx, "user: a name of the box's /etc/passwd, or a number below %d", BOX_IDS);
+	return false;
+}
+
 static int named_user_store(struct ctx *ctx, const char *value)
 {
 	struct named *named;
 	int r = -ESTALE;
 
-	if (!box_user_may_be(ctx->box, value)) {
-		tree_refuse(ctx, "user: a name of the box's /etc/passwd, or a number below %d",
-			    BOX_IDS);
+	if (!entry_user_may_be(ctx, value))
 		return -EINVAL;
-	}
 	pthread_mutex_lock(&ctx->box->lock);
 	named = named_by_id(ctx->box, ctx->node.item);
 	if (named) {
-		snprintf(named->user, sizeof(named->user), "%s",
-			 strcmp(value, box_user(ctx->box, "")) ? value : "");
+		box_user_note(ctx->box, named->user, value);
 		r = store_name_save(ctx->box, named);
 	}
 	pthread_mutex_unlock(&ctx->box->lock);
@@ -372,24 +376,19 @@ static int named_cwd_store(struct ctx *ctx, const char *value)
 {
 	struct named *named;
 	int r = -ESTALE;
-	char *copy;
 
 	if (value[0] != '/' || strlen(value) >= 4096) {
 		tree_refuse(ctx, "cwd: an absolute path in the box, as /workspace");
 		return -EINVAL;
 	}
-	copy = strdup(value);
-	if (!copy)
-		return -ENOMEM;
 	pthread_mutex_lock(&ctx->box->lock);
 	named = named_by_id(ctx->box, ctx->node.item);
 	if (named) {
-		free(named->cwd);
-		named->cwd = take_ptr(copy);
-		r = store_name_save(ctx->box, named);
+		r = string_replace(&named->cwd, value);
+		if (r == 0)
+			r = store_name_save(ctx->box, named);
 	}
 	pthread_mutex_unlock(&ctx->box->lock);
-	free(copy);
 	return r;
 }
 

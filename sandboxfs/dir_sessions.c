@@ -150,18 +150,14 @@ static int session_user_store(struct ctx *ctx, const char *value)
 	struct session *s;
 	int r = -ESTALE;
 
-	if (!box_user_may_be(ctx->box, value)) {
-		tree_refuse(ctx, "user: a name of the box's /etc/passwd, or a number below %d",
-			    BOX_IDS);
+	if (!entry_user_may_be(ctx, value))
 		return -EINVAL;
-	}
 	pthread_mutex_lock(&ctx->box->lock);
 	s = session_of(ctx);
 	if (s && s->opened)
 		r = -EBUSY;
 	else if (s) {
-		snprintf(s->user, sizeof(s->user), "%s",
-			 strcmp(value, box_user(ctx->box, "")) ? value : "");
+		box_user_note(ctx->box, s->user, value);
 		env_init(&s->env, box_user_is_root(ctx->box, s->user));
 		r = store_sessions_save(ctx->box);
 	}

@@ -51,6 +51,9 @@ void log_end_lost(struct box *box);
 /* ctl.c */
 extern const struct row_ops ctl_ops, session_ctl_ops;
 
+/* dir_run.c: may that be written to a `user`? If not, why says so. */
+bool entry_user_may_be(struct ctx *ctx, const char *value);
+
 /* cwd.c: the working directory of a session. */
 extern const struct row_ops cwd_ops;
 int cwd_show(struct ctx *ctx, struct text *out);

@@ -53,17 +53,6 @@ static struct env_var *env_add(struct env *env, const char *name)
 	return v;
 }
 
-static int assign(char **field, const char *value)
-{
-	char *copy = value ? strdup(value) : NULL;
-
-	if (value && !copy)
-		return -ENOMEM;
-	free(*field);
-	*field = copy;
-	return 0;
-}
-
 static bool is_asked_for(const struct env *env, const char *name)
 {
 	const struct env_var *v = env_find(env, name);
@@ -89,13 +78,14 @@ int env_init(struct env *env, bool of_root)
 			continue;
 		v = env_add(env, first_env[i].name);
 		if (!v ||
-		    assign(&v->value, has_default(env, i, of_root) ? first_env[i].value : NULL) < 0)
+		    string_replace(&v->value,
+				   has_default(env, i, of_root) ? first_env[i].value : NULL) < 0)
 			return -ENOMEM;
 	}
 	for (size_t i = 0; i < env->n; i++) {
 		struct env_var *v = &env->vars[i];
 
-		if (v->base && !v->wanted && !v->unwanted && assign(&v->value, v->base) < 0)
+		if (v->base && !v->wanted && !v->unwanted && string_replace(&v->value, v->base) < 0)
 			return -ENOMEM;
 	}
 	return 0;
@@ -110,8 +100,8 @@ int env_set_base(struct env *env, const char *fields, size_t len)
 		struct env_var *v = &env->vars[i];
 
 		if (v->base && !v->wanted && !v->unwanted)
-			assign(&v->value, NULL);
-		assign(&v->base, NULL);
+			string_replace(&v->value, NULL);
+		string_replace(&v->base, NULL);
 	}
 	while (fields && (f = field_next(fields, len, f))) {
 		const char *eq = strchr(f, '=');
@@ -123,7 +113,7 @@ int env_set_base(struct env *env, const char *fields, size_t len)
 		memcpy(name, f, (size_t)(eq - f));
 		name[eq - f] = '\0';
 		v = env_name_is_valid(name) ? env_add(env, name) : NULL;
-		if (v && assign(&v->base, eq + 1) < 0)
+		if (v && string_replace(&v->base, eq + 1) < 0)
 			return -ENOMEM;
 	}
 	return 0;
@@ -201,7 +191,7 @@ void env_take_session(struct env *env, uint64_t last_ended, const char *fields, 
 		return; /* only the directory changed */
 	for (size_t i = 0; i < env->n; i++) {
 		if (!is_pending(&env->vars[i], last_ended, fields, len))
-			assign(&env->vars[i].value, NULL);
+			string_replace(&env->vars[i].value, NULL);
 	}
 	while ((f = field_next(fields, len, f))) {
 		const char *eq = strchr(f, '=');
@@ -217,7 +207,7 @@ void env_take_session(struct env *env, uint64_t last_ended, const char *fields, 
 		if (!v)
 			return;
 		if (!v->since)
-			assign(&v->value, eq + 1);
+			string_replace(&v->value, eq + 1);
 	}
 }
 
@@ -248,7 +238,7 @@ int env_want(struct env *env, const char *name, const char *value, uint64_t next
 		return env->n == ENV_MAX_VARS ? -E2BIG : -ENOMEM;
 	if (value && env_wanted_bytes(env) - old + strlen(name) + strlen(value) > ENV_MAX_BYTES)
 		return -E2BIG;
-	if (assign(&v->wanted, value) < 0 || assign(&v->value, value) < 0)
+	if (string_replace(&v->wanted, value) < 0 || string_replace(&v->value, value) < 0)
 		return -ENOMEM;
 	v->unwanted = !value;
 	v->since = next_run;
@@ -262,7 +252,9 @@ int env_restore(struct env *env, const char *name, const char *value)
 	if (!v)
 		return -EINVAL;
 	v->unwanted = !value;
-	return assign(&v->wanted, value) < 0 || assign(&v->value, value) < 0 ? -ENOMEM : 0;
+	return string_replace(&v->wanted, value) < 0 || string_replace(&v->value, value) < 0
+		       ? -ENOMEM
+		       : 0;
 }
 
 int env_copy_wanted(struct env *to, const struct env *from)
@@ -272,7 +264,7 @@ int env_copy_wanted(struct env *to, const struct env *from)
 		const struct env_var *v = &from->vars[i];
 		struct env_var *copy = v->base ? env_add(to, v->name) : NULL;
 
-		if (v->base && (!copy || assign(&copy->base, v->base) < 0))
+		if (v->base && (!copy || string_replace(&copy->base, v->base) < 0))
 			return -ENOMEM;
 		if ((v->wanted || v->unwanted) && env_restore(to, v->name, v->wanted) < 0)
 			return -ENOMEM;

@@ -219,17 +219,6 @@ void session_open_failed(struct box *box, uint32_t id)
 		s->opened = false;
 }
 
-static int set_cwd(struct session *s, const char *path)
-{
-	char *copy = strdup(path);
-
-	if (!copy)
-		return -ENOMEM;
-	free(s->cwd);
-	s->cwd = copy;
-	return 0;
-}
-
 void session_told(struct box *box, const char *fields, size_t len, pid_t shell_pid)
 {
 	const char *key = field_get(fields, len, "session"), *cwd = field_get(fields, len, "cwd");
@@ -243,7 +232,7 @@ void session_told(struct box *box, const char *fields, size_t len, pid_t shell_p
 	}
 	s->opened = true; /* also by a keeper that was found again */
 	s->shell_pid = shell_pid;
-	if (cwd && set_cwd(s, cwd) == 0)
+	if (cwd && string_replace(&s->cwd, cwd) == 0)
 		s->cwd_wanted = false;
 	env_take_session(&s->env, box->last_ended_run, fields, len);
 }

@@ -391,15 +391,8 @@ static int meta_line(void *ctx, const char *key, const char *value)
 	}
 	if (env_record_line(&box->sessions->env, key, value))
 		return 0;
-	if (!strcmp(key, "cwd")) {
-		char *cwd = strdup(value);
-
-		if (!cwd)
-			return -ENOMEM;
-		free(box->sessions->cwd);
-		box->sessions->cwd = cwd;
-		return 0;
-	}
+	if (!strcmp(key, "cwd"))
+		return string_replace(&box->sessions->cwd, value);
 	if (!strcmp(key, "end")) {
 		reader->whole = true;
 		return 0;

@@ -89,12 +89,7 @@ static int session_line(void *ctx, const char *key, const char *value)
 	} else if (s && !strcmp(key, "user")) {
 		snprintf(s->user, sizeof(s->user), "%s", value);
 	} else if (s && !strcmp(key, "cwd")) {
-		char *cwd = strdup(value);
-
-		if (!cwd)
-			return -ENOMEM;
-		free(s->cwd);
-		s->cwd = cwd;
+		return string_replace(&s->cwd, value);
 	} else if (s) {
 		return MIN(env_record_line(&s->env, key, value), 0);
 	}
@@ -187,9 +182,7 @@ static int name_line(void *ctx, const char *key, const char *value)
 	} else if (!strcmp(key, "user")) {
 		snprintf(named->user, sizeof(named->user), "%s", value);
 	} else if (!strcmp(key, "cwd")) {
-		free(named->cwd);
-		named->cwd = strdup(value);
-		return named->cwd ? 0 : -ENOMEM;
+		return string_replace(&named->cwd, value);
 	} else {
 		return MIN(env_record_line(&named->env, key, value), 0);
 	}

@@ -336,6 +336,17 @@ bool user_name_is_valid(const char *name)
 	return true;
 }
 
+int string_replace(char **field, const char *value)
+{
+	char *copy = value ? strdup(value) : NULL;
+
+	if (value && !copy)
+		return -ENOMEM;
+	free(*field);
+	*field = copy;
+	return 0;
+}
+
 char *text_strip(char *s)
 {
 	size_t len;

@@ -73,6 +73,10 @@ bool name_is_valid(const char *name);
  */
 bool user_name_is_valid(const char *name);
 
+/* Puts a copy of value (NULL: none) in the place of what *field holds, which is freed. On -ENOMEM the
+ * old one stays. */
+int string_replace(char **field, const char *value);
+
 /* Strips blanks and newlines from both ends, in place; returns the start. */
 char *text_strip(char *s);
 
