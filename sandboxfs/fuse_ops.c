@@ -153,24 +153,28 @@ static int attr_of(struct ctx *ctx, fuse_ino_t ino, struct stat *st)
 	return r;
 }
 
-static void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+/* The end of a request that is answered with the node's attributes, or with r < 0. */
+static void finish_with_attr(struct ctx *ctx, fuse_ino_t ino, int r)
 {
 	struct stat st;
-	struct ctx ctx;
-	int r;
 
-	if (files_owns(ino)) {
-		files_ops.getattr(req, ino, fi);
-		return;
-	}
-	r = ctx_begin(&ctx, req, ino);
 	if (r == 0)
-		r = attr_of(&ctx, ino, &st);
+		r = attr_of(ctx, ino, &st);
 	if (r < 0)
-		fuse_reply_err(req, -r);
+		fuse_reply_err(ctx->req, -r);
 	else
-		fuse_reply_attr(req, &st, 0);
-	ctx_end(&ctx);
+		fuse_reply_attr(ctx->req, &st, 0);
+	ctx_end(ctx);
+}
+
+static void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct ctx ctx;
+
+	if (files_owns(ino))
+		files_ops.getattr(req, ino, fi);
+	else
+		finish_with_attr(&ctx, ino, ctx_begin(&ctx, req, ino));
 }
 
 static int set_attributes(struct ctx *ctx, const struct stat *wanted, int to_set)
@@ -200,7 +204,6 @@ static int set_attributes(struct ctx *ctx, const struct stat *wanted, int to_set
 static void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int to_set,
 			struct fuse_file_info *fi)
 {
-	struct stat st;
 	struct ctx ctx;
 	int r;
 
@@ -211,13 +214,7 @@ static void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int
 	r = ctx_begin(&ctx, req, ino);
 	if (r == 0)
 		r = set_attributes(&ctx, wanted, to_set);
-	if (r == 0)
-		r = attr_of(&ctx, ino, &st);
-	if (r < 0)
-		fuse_reply_err(req, -r);
-	else
-		fuse_reply_attr(req, &st, 0);
-	ctx_end(&ctx);
+	finish_with_attr(&ctx, ino, r);
 }
 
 static void ops_readlink(fuse_req_t req, fuse_ino_t ino)
