@@ -93,6 +93,7 @@ static int dot_status_show(struct ctx *ctx, struct text *out)
 		    (unsigned long long)waiting.bytes >> 10);
 	text_printf(out, "memory of the daemon: %llu KiB\n",
 		    (unsigned long long)own_memory() >> 10);
+	text_printf(out, "control entries open: %llu\n", (unsigned long long)handles_open());
 	text_printf(out, "files: %llu inodes, %llu descriptors, %llu open, %llu locks waiting\n",
 		    (unsigned long long)files.inodes, (unsigned long long)files.descriptors,
 		    (unsigned long long)files.open_files, (unsigned long long)files.waiting_locks);

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Open files of the control tree: their life, and rendering. Lock: handle->lock, a leaf. */
+/*
+ * Open files of the control tree: their life, and rendering. All of them are in one list: what a
+ * client still holds when the mount goes is never released by the kernel, and `status` counts them.
+ *
+ * Locks: handle->lock and all.lock, leaves.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -8,6 +13,44 @@
 #include "box.h"
 #include "fuse_ops.h"
 #include "fuse_wire.h"
+
+static struct {
+	pthread_mutex_t lock;
+	struct handle *first;
+	uint64_t count;
+} all = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void enlist(struct handle *h)
+{
+	pthread_mutex_lock(&all.lock);
+	h->next = all.first;
+	h->link = &all.first;
+	if (h->next)
+		h->next->link = &h->next;
+	all.first = h;
+	all.count++;
+	pthread_mutex_unlock(&all.lock);
+}
+
+static void strike_off(struct handle *h)
+{
+	pthread_mutex_lock(&all.lock);
+	*h->link = h->next;
+	if (h->next)
+		h->next->link = h->link;
+	all.count--;
+	pthread_mutex_unlock(&all.lock);
+}
+
+uint64_t handles_open(void)
+{
+	uint64_t count;
+
+	pthread_mutex_lock(&all.lock);
+	count = all.count;
+	pthread_mutex_unlock(&all.lock);
+	return count;
+}
 
 struct handle *handle_new(const struct ctx *ctx, uint64_t ino, const struct row *row, int flags)
 {
@@ -24,6 +67,7 @@ struct handle *handle_new(const struct ctx *ctx, uint64_t ino, const struct row 
 	h->fd = -1;
 	h->limit = UINT64_MAX;
 	pthread_mutex_init(&h->lock, NULL);
+	enlist(h);
 	return h;
 }
 
@@ -37,6 +81,7 @@ void handle_put(struct handle *h)
 {
 	if (atomic_fetch_sub(&h->refs, 1) != 1)
 		return;
+	strike_off(h);
 	if (h->row->ops && h->row->ops->release)
 		h->row->ops->release(h);
 	if (h->poll)

@@ -41,6 +41,7 @@ struct ctx {
 /* An open file of the control tree. Freed when the last request using it has been answered. */
 struct handle {
 	atomic_int refs;
+	struct handle *next, **link; /* among all that are open (handle.c) */
 	struct node node;
 	uint64_t ino; /* as fdinfo of a holder shows it */
 	const struct row *row;
@@ -79,6 +80,8 @@ struct handle {
 
 struct handle *handle_ref(struct handle *handle);
 void handle_put(struct handle *handle);
+/* How many there are. */
+uint64_t handles_open(void);
 
 /* Answers an OPEN that was parked: with the handle, or with an error (the handle is dropped). */
 void handle_reply_open(fuse_req_t req, struct handle *h);
