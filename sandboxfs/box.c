@@ -196,7 +196,7 @@ static int match_trash(struct box *box, void *ctx)
 	char shown[96];
 
 	box_trash_name(box, shown);
-	if (strcmp(shown, search->shown))
+	if (box->removed_us == REMOVED_FOR_GOOD || strcmp(shown, search->shown))
 		return 0;
 	search->found = box_ref(box);
 	return 1;
@@ -423,7 +423,7 @@ int box_restore(struct box *box, const char *name)
 	if (other)
 		r = -EEXIST;
 	pthread_mutex_lock(&box->lock);
-	if (r == 0 && (!box->removed || box->gone))
+	if (r == 0 && (!box->removed || box->gone || box->removed_us == REMOVED_FOR_GOOD))
 		r = -ENOENT;
 	if (r == 0) {
 		box->removed = false;

@@ -62,7 +62,7 @@ struct run {
 	uint64_t pid;		/* in the box, 0: not yet */
 };
 
-enum { ENDED_RUNS = 8 };
+enum { ENDED_RUNS = 8, REMOVED_FOR_GOOD = 1 };
 
 struct box {
 	UT_hash_handle hh_id;
@@ -78,7 +78,8 @@ struct box {
 	char image[128];
 	char *image_user, *image_cwd; /* of an imported image; NULL: the usual */
 	char *image_command;	      /* what it is made to run; NULL: nothing */
-	int64_t created_us, changed_us, removed_us;
+	int64_t created_us, changed_us;
+	int64_t removed_us;  /* REMOVED_FOR_GOOD: not even the trash shows it */
 	atomic_bool removed; /* in the trash */
 	atomic_bool gone;    /* not even there any more */
 	uint32_t block;	     /* number of its block of ids while it runs, else 0 */
@@ -188,6 +189,7 @@ void box_user_note(const struct box *box, char field[64], const char *user);
 /* Reads the run numbers from disk if that was not done yet. */
 void box_load_runs(struct box *box);
 struct run *box_live_run(struct box *box, uint64_t number); /* no reference; NULL */
+size_t box_live_runs(const struct box *box);		    /* how many have not ended */
 bool box_run_exists(struct box *box, uint64_t number);
 /* A new run of the next number: the latest of its session, or with session NULL one of its own, by
  * that name ("": none). NULL when out of memory. */

@@ -140,6 +140,15 @@ struct run *box_run_adopt(struct box *box, uint64_t number)
 	return run;
 }
 
+size_t box_live_runs(const struct box *box)
+{
+	size_t live = HASH_COUNT(box->runs);
+
+	for (size_t i = 0; i < ENDED_RUNS; i++)
+		live -= box->ended_runs[i] ? 1 : 0;
+	return live;
+}
+
 struct run *box_run_new(struct box *box, struct session *session, const char *name)
 {
 	struct run *run;

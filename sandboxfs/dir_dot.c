@@ -20,6 +20,7 @@
 #include "dirs.h"
 #include "events.h"
 #include "perm.h"
+#include "store.h"
 #include "version.h"
 
 static int dot_version_show(struct ctx *ctx, struct text *out)
@@ -155,7 +156,7 @@ static int list_removed(struct box *box, void *arg)
 	char shown[96];
 
 	of_box.box = box;
-	if (box->gone || !perm_owns(&of_box))
+	if (box->gone || box->removed_us == REMOVED_FOR_GOOD || !perm_owns(&of_box))
 		return 0;
 	box_trash_name(box, shown);
 	dir_list_add(listing->list, shown, (struct node){ .kind = DIR_TRASHED, .box = box->id },
@@ -170,7 +171,7 @@ static int trash_list(struct ctx *ctx, struct dir_list *list)
 	return boxes_each(true, list_removed, &listing);
 }
 
-/* Removing it from the trash deletes it at once. */
+/* It is not seen any more, and its files go as soon as nothing of it runs. */
 static int trash_rmdir(struct ctx *ctx, const char *name)
 {
 	_cleanup_box_ struct box *box = box_find_removed(name);
@@ -180,7 +181,8 @@ static int trash_rmdir(struct ctx *ctx, const char *name)
 	if (!box || !perm_owns(&of_box))
 		return -ENOENT;
 	pthread_mutex_lock(&box->lock);
-	box->removed_us = 0;
+	box->removed_us = REMOVED_FOR_GOOD;
+	store_save(box);
 	pthread_mutex_unlock(&box->lock);
 	daemon_kick();
 	return 0;

@@ -24,15 +24,7 @@
 #include "named.h"
 #include "stream.h"
 
-enum {
-	PIPE_BYTES = 1 << 20,
-	/* What waiting writes may hold of their data together; beyond it each holds a little, and is
-	 * answered with that much. */
-	WAITING_BYTES = 16 << 20,
-	WAITING_LEAST = 4096,
-};
-
-static atomic_size_t waiting_bytes;
+enum { PIPE_BYTES = 1 << 20 };
 
 struct input {
 	struct watch watch; /* fd: the pipe, -1 not yet or not any more */
@@ -226,26 +218,6 @@ static int input_open(struct ctx *ctx, struct handle *h)
 	return r == -EAGAIN || r == -EPIPE ? 0 : r;
 }
 
-static struct chunk *copy(const char *data, size_t size)
-{
-	struct chunk *chunk;
-
-	if (atomic_load(&waiting_bytes) + size > WAITING_BYTES)
-		size = MIN(size, (size_t)WAITING_LEAST);
-	chunk = chunk_new(size);
-	if (!chunk)
-		return NULL;
-	atomic_fetch_add(&waiting_bytes, size);
-	memcpy(chunk->bytes, data, size);
-	return chunk;
-}
-
-static void drop_copy(struct chunk *chunk)
-{
-	atomic_fetch_sub(&waiting_bytes, chunk->len);
-	chunk_free(chunk);
-}
-
 static void write_answer(struct park *park, int error)
 {
 	/* Before it had to wait, and since. */
@@ -256,7 +228,7 @@ static void write_answer(struct park *park, int error)
 		fuse_reply_write(park->req, written);
 	else
 		fuse_reply_err(park->req, error);
-	drop_copy(park->chunk);
+	chunk_free(park->chunk);
 }
 
 static enum park_verdict never(struct park *park)
@@ -288,12 +260,11 @@ static int write_or_wait(fuse_req_t req, struct handle *h, const char *data, siz
 	if (n < 0 && (n != -EAGAIN || !wait))
 		return (int)n;
 	before.size = *written;
-	chunk = copy(data + *written, size - *written);
+	chunk = chunk_copy(data + *written, size - *written);
 	r = chunk ? park_add(&input->parks, &h->box->lock, &write_park, req, h, h->box, &before)
 		  : -ENOMEM;
 	if (r < 0) {
-		if (chunk)
-			drop_copy(chunk);
+		chunk_free(chunk);
 		return *written ? 0 : r;
 	}
 	input->parks.first->chunk = chunk;
@@ -329,7 +300,7 @@ static void named_answer(struct park *park, int error)
 		fuse_reply_err(park->req, -r);
 	else if (r == 0)
 		fuse_reply_write(park->req, written);
-	drop_copy(park->chunk);
+	chunk_free(park->chunk);
 }
 
 static const struct park_type named_park = { named_look, named_answer, NULL };
@@ -341,13 +312,13 @@ static int wait_for_run(struct ctx *ctx, struct handle *h, const char *data, siz
 
 	if (ctx->flags & O_NONBLOCK)
 		return -EAGAIN;
-	chunk = copy(data, size);
+	chunk = chunk_copy(data, size);
 	r = chunk ? park_add(&h->box->parks, &h->box->lock, &named_park, ctx->req, h, h->box, NULL)
 		  : -ENOMEM;
 	if (r == 0)
 		h->box->parks.first->chunk = chunk;
-	else if (chunk)
-		drop_copy(chunk);
+	else
+		chunk_free(chunk);
 	return r < 0 ? r : TREE_ANSWERED;
 }
 

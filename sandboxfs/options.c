@@ -263,6 +263,8 @@ static const struct option_row option_rows[] = {
 	  "the same for each user but root" },
 	{ "max_waiting", &type_number, FIELD(max_waiting), 16, 1 << 24, "100000",
 	  "requests that may wait at a time (EDQUOT beyond)" },
+	{ "max_runs", &type_number, FIELD(max_runs), 1, 1 << 20, "10000",
+	  "commands of a box that may wait or run at a time (EDQUOT beyond)" },
 	{ "keep_runs", &type_number, FIELD(keep_runs), 1, 1 << 20, "256",
 	  "ended runs kept for each box at the least" },
 	{ "keep_removed", &type_duration, FIELD(keep_removed_ms), 0, 0, "1h",

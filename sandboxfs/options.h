@@ -18,7 +18,7 @@ struct options {
 	uid_t root_owner;
 	gid_t root_group;
 	bool allow_other;
-	uint64_t max_boxes, max_boxes_per_user, max_waiting, keep_runs;
+	uint64_t max_boxes, max_boxes_per_user, max_waiting, max_runs, keep_runs;
 	int64_t keep_removed_ms, stop_timeout_ms;
 	bool keep_on_unmount; /* on_unmount = keep */
 	uid_t uid_base;

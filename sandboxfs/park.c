@@ -11,14 +11,21 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "box.h"
 #include "tree.h"
 
 /* REQUEST_BYTES: a struct fuse_req of libfuse's, which it does not show. */
-enum { LOOK_AGAIN_MS = 20, REQUEST_BYTES = 192 };
+enum {
+	LOOK_AGAIN_MS = 20,
+	REQUEST_BYTES = 192,
+	WRITTEN_BYTES = 16 << 20, /* see chunk_copy() */
+	WRITTEN_LEAST = 4096,
+};
 
 static pthread_mutex_t parks_lock = PTHREAD_MUTEX_INITIALIZER;
 /* How many requests of one user wait: nobody but root may take more than half of the places. */
@@ -34,7 +41,7 @@ static uint64_t last_serial, max_parks;
 static uint64_t *interrupted; /* serials that the event thread has to look at */
 static size_t n_interrupted, interrupted_size;
 static int interrupt_event = -1;
-static atomic_uint_fast64_t chunk_bytes;
+static atomic_uint_fast64_t chunk_bytes, written_bytes; /* written_bytes: of chunk_copy()'s */
 
 int park_init(uint64_t max_waiting)
 {
@@ -65,7 +72,23 @@ struct chunk *chunk_new(size_t len)
 	if (!chunk)
 		return NULL;
 	chunk->len = chunk->room = len;
+	chunk->written = false;
 	atomic_fetch_add(&chunk_bytes, sizeof(*chunk) + len);
+	return chunk;
+}
+
+struct chunk *chunk_copy(const char *data, size_t size)
+{
+	struct chunk *chunk;
+
+	if (atomic_load(&written_bytes) + size > WRITTEN_BYTES)
+		size = MIN(size, (size_t)WRITTEN_LEAST);
+	chunk = chunk_new(size);
+	if (!chunk)
+		return NULL;
+	chunk->written = true;
+	atomic_fetch_add(&written_bytes, size);
+	memcpy(chunk->bytes, data, size);
 	return chunk;
 }
 
@@ -73,6 +96,8 @@ void chunk_free(struct chunk *chunk)
 {
 	if (!chunk)
 		return;
+	if (chunk->written)
+		atomic_fetch_sub(&written_bytes, chunk->room);
 	atomic_fetch_sub(&chunk_bytes, sizeof(*chunk) + chunk->room);
 	free(chunk);
 }

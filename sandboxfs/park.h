@@ -25,7 +25,8 @@ struct run;
 /* Data that a park's look has taken for its answer, or that a request wants to write. */
 struct chunk {
 	size_t len;
-	size_t room; /* as allocated: what it counts for */
+	size_t room;  /* as allocated: what it counts for */
+	bool written; /* chunk_copy()'s */
 	char bytes[];
 };
 
@@ -83,6 +84,12 @@ void park_total(struct park_totals *totals);
 
 /* With len of room, which the caller may shorten. NULL: out of memory. */
 struct chunk *chunk_new(size_t len);
+/*
+ * Of what a client writes and nothing takes yet. All of these together hold 16 MiB; beyond that
+ * each holds 4 KiB at most, so chunk->len may be less than size: a short write. NULL: out of
+ * memory.
+ */
+struct chunk *chunk_copy(const char *data, size_t size);
 void chunk_free(struct chunk *chunk);
 #define _cleanup_chunk_ __attribute__((cleanup(chunk_cleanup)))
 static inline void chunk_cleanup(struct chunk **chunk)

@@ -210,6 +210,8 @@ static int hand_over(struct handle *h, struct run *run, struct text *fields)
 		return take_refusal(h);
 	if (box->removed)
 		return ESTALE;
+	if (box_live_runs(box) > the_options.max_runs)
+		return EDQUOT;
 	if (box->state == BOX_FROZEN)
 		keeper_request(box, MSG_THAW, 0, 0, NULL);
 	else if (box->state != BOX_RUNNING)

@@ -157,7 +157,7 @@ static int tty_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset
 	return TREE_ANSWERED;
 }
 
-/* wait.offset counts what has been taken; chunk holds the whole. */
+/* wait.size was taken before it had to wait, wait.offset of the chunk since. */
 static enum park_verdict write_look(struct park *park)
 {
 	struct tty *tty = park->handle->tty;
@@ -174,15 +174,16 @@ static enum park_verdict write_look(struct park *park)
 		tty->writing = NULL;
 		return PARK_ANSWER;
 	}
-	park->wait.offset += n;
-	tty->writing =
-		done + (size_t)n && park->wait.offset < (off_t)park->chunk->len ? park : NULL;
-	return park->wait.offset < (off_t)park->chunk->len ? PARK_WAIT : PARK_ANSWER;
+	done += (size_t)n;
+	park->wait.offset = (off_t)done;
+	tty->writing = done < park->chunk->len && park->wait.size + done ? park : NULL;
+	return done < park->chunk->len ? PARK_WAIT : PARK_ANSWER;
 }
 
 static void write_answer(struct park *park, int error)
 {
 	struct tty *tty = park->handle->tty;
+	size_t written = park->wait.size + (size_t)park->wait.offset;
 
 	pthread_mutex_lock(&tty->lock);
 	if (tty->writing == park) {
@@ -191,8 +192,8 @@ static void write_answer(struct park *park, int error)
 		arm(tty, EPOLLOUT);
 	}
 	pthread_mutex_unlock(&tty->lock);
-	if (park->wait.offset)
-		fuse_reply_write(park->req, (size_t)park->wait.offset);
+	if (written)
+		fuse_reply_write(park->req, written);
 	else
 		fuse_reply_err(park->req, error);
 	chunk_free(park->chunk);
@@ -200,17 +201,16 @@ static void write_answer(struct park *park, int error)
 
 static const struct park_type write_park = { write_look, write_answer, NULL };
 
-/* Lets the rest of a write wait. tty->lock held. */
+/* Lets a write wait of which done bytes have been taken; data is the rest. tty->lock held. */
 static int park_write(struct ctx *ctx, struct handle *h, const char *data, size_t size, size_t done)
 {
-	const struct park_wait wait = { .size = size, .offset = (off_t)done };
-	struct chunk *chunk = chunk_new(size);
+	const struct park_wait wait = { .size = done };
+	struct chunk *chunk = chunk_copy(data, size);
 	struct tty *tty = h->tty;
 	int r;
 
 	if (!chunk)
 		return -ENOMEM;
-	memcpy(chunk->bytes, data, size);
 	r = park_add(&tty->writers, &tty->lock, &write_park, ctx->req, h, h->box, &wait);
 	if (r < 0) {
 		chunk_free(chunk);
@@ -233,7 +233,7 @@ static int tty_write(struct ctx *ctx, struct handle *h, const char *data, size_t
 	pthread_mutex_lock(&tty->lock);
 	n = tty->writers.first ? 0 : send_keys(tty, data, size);
 	if (n >= 0 && n < (ssize_t)size && !(ctx->flags & O_NONBLOCK))
-		r = park_write(ctx, h, data, size, (size_t)n);
+		r = park_write(ctx, h, data + n, size - (size_t)n, (size_t)n);
 	if (n >= 0 && n < (ssize_t)size && !(ctx->flags & O_NONBLOCK) && r == 0)
 		r = TREE_ANSWERED;
 	pthread_mutex_unlock(&tty->lock);

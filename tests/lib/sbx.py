@@ -150,6 +150,14 @@ class Client:
         self.code = self.proc.returncode
         return self
 
+    def holds(self, path):
+        """It has the file open."""
+        folder = f"/proc/{self.pid}/fd"
+        try:
+            return any(os.readlink(f"{folder}/{fd}") == path for fd in os.listdir(folder))
+        except OSError:
+            return False
+
     def signal(self, number):
         self.proc.send_signal(number)
 
