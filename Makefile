@@ -62,6 +62,7 @@ DEPFLAGS = -MMD -MP -MF $(@:.o=.d)
 pkg = $(shell $(PKG_CONFIG) $(1) $(2))
 LIBS_DAEMON = $(call pkg,--libs,fuse3 inih jansson libcap-ng) -pthread
 LIBS_KEEPER = -pthread
+LIBS_NET = $(call pkg,--libs,libmnl) -lnftables
 LIBS_IMAGE = $(call pkg,--libs,libcrypto libarchive jansson)
 LIBS_UNIT = $(call pkg,--libs,cmocka)
 CFLAGS_DAEMON = $(call pkg,--cflags,fuse3 inih jansson) -pthread
@@ -73,9 +74,11 @@ INIT_LINK := -static-pie -Wl,-z,relro,-z,now $(LDFLAGS)
 
 # --- sources -------------------------------------------------------------------------------
 
-BASE_SRC := $(sort $(wildcard runtime/base/*.c)) runtime/protocol.c runtime/log_index.c
+BASE_SRC := $(sort $(wildcard runtime/base/*.c)) runtime/protocol.c runtime/log_index.c \
+	runtime/net_policy.c
 KEEPER_SRC := $(sort $(wildcard runtime/keeper/*.c))
 INIT_SRC := $(sort $(wildcard runtime/init/*.c))
+NET_SRC := $(sort $(wildcard runtime/net/*.c))
 IMAGE_SRC := $(sort $(wildcard runtime/image/*.c runtime/import/*.c))
 DAEMON_SRC := $(sort $(wildcard sandboxfs/*.c))
 UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
@@ -87,13 +90,15 @@ BASE_OBJ := $(call objects,$(BASE_SRC))
 KEEPER_OBJ := $(call objects,$(KEEPER_SRC))
 IMAGE_OBJ := $(call objects,$(IMAGE_SRC))
 DAEMON_OBJ := $(call objects,$(DAEMON_SRC))
+NET_OBJ := $(call objects,$(NET_SRC))
 KEY_OBJ := $(OBJ)/runtime/image/key.o
 # init's own copies, without sanitizer.
 INIT_OBJ := $(patsubst %.c,$(OBJ)/init/%.o,$(INIT_SRC) $(BASE_SRC))
 UNIT_BIN := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_SRC))
 
 FILTER_H := $(if $(GENERATE_SRC),$(GEN)/seccomp_filter.h)
-PROGRAMS := $(B)/sandboxfs $(B)/sandbox-keeper $(B)/sandbox-init $(B)/sandbox-image
+PROGRAMS := $(B)/sandboxfs $(B)/sandbox-keeper $(B)/sandbox-init $(B)/sandbox-image \
+	$(B)/sandbox-net
 
 Q := $(if $(V),,@)
 say = @printf '  %-8s %s\n' '$(1)' '$(2)'
@@ -157,6 +162,10 @@ $(B)/sandbox-init: $(INIT_OBJ)
 $(B)/sandbox-image: $(IMAGE_OBJ) $(BASE_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) $(SAN_FLAGS) -o $@ $^ $(LIBS_IMAGE)
+
+$(B)/sandbox-net: $(NET_OBJ) $(OBJ)/keeper.a $(OBJ)/base.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) $(SAN_FLAGS) -o $@ $^ $(LIBS_NET)
 
 # Unit tests pull what they need out of one archive for each folder (main() stays outside).
 ARCHIVES := $(OBJ)/sandboxfs.a $(OBJ)/keeper.a $(OBJ)/image.a $(OBJ)/base.a
@@ -244,7 +253,8 @@ install: programs
 	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(MANDIR)/man1 \
 		$(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(UNITDIR)
 	$(INSTALL) -m 0755 $(B)/sandboxfs $(DESTDIR)$(BINDIR)/sandboxfs
-	$(INSTALL) -m 0755 $(B)/sandbox-keeper $(B)/sandbox-image $(DESTDIR)$(LIBEXECDIR)/
+	$(INSTALL) -m 0755 $(B)/sandbox-keeper $(B)/sandbox-image $(B)/sandbox-net \
+		$(DESTDIR)$(LIBEXECDIR)/
 	$(INSTALL) -m 0511 $(B)/sandbox-init $(DESTDIR)$(LIBEXECDIR)/
 	$(if $(MAN1),$(INSTALL) -m 0644 $(MAN1) $(DESTDIR)$(MANDIR)/man1/)
 	$(if $(MAN5),$(INSTALL) -m 0644 $(MAN5) $(DESTDIR)$(MANDIR)/man5/)

@@ -75,6 +75,8 @@ enum msg_type {
 	MSG_TERMINAL_SIZE, /* v0 = its number, v1 = rows, v2 = columns */
 	MSG_REFUSED,	   /* v0 = number of a run that the daemon has recorded as refused; fields
 			      session= script=BYTES newline= (does it end in one): for the log */
+	MSG_NETWORK,	   /* v0 = 1: (again) ask sandbox-net for a network (network.h), 0: it has
+			      none any more. Reply when eth0 works */
 
 	/* Keeper to daemon. */
 	MSG_WELCOME =

@@ -30,6 +30,7 @@
  *   pids=N            0 = no limit
  *   cpus_milli=N      thousandths of a CPU; 0 = no limit
  *   keep_runs=N       how many ended runs stay on disk at the least
+ *   network=private   the box gets a link from sandbox-net (network.h); else loopback only
  *   env.NAME=VALUE    the whole environment that the session's shell starts with
  *   cwd=PATH          working directory of the session's shell (else /workspace)
  *   tz=PATH           the host's zone file below /usr/share/zoneinfo, may be absent

@@ -41,7 +41,13 @@ static struct box *box_new(uint32_t id)
 	why_init(&box->why);
 	box->live_root[FILES_WORKSPACE] = box->live_root[FILES_ROOT] = -1;
 	box->created_us = box->changed_us = realtime_us();
-	if (sessions_init(box) < 0) {
+	box->net_private = the_options.network_private;
+	box->net_bandwidth = the_options.network_bandwidth;
+	box->net_allow = strdup("");
+	box->net_deny = strdup("");
+	if (!box->net_allow || !box->net_deny || sessions_init(box) < 0) {
+		free(box->net_allow);
+		free(box->net_deny);
 		pthread_mutex_destroy(&box->lock);
 		why_free(&box->why);
 		free(box);
@@ -80,6 +86,8 @@ static void box_free(struct box *box)
 	free(box->image_user);
 	free(box->image_cwd);
 	free(box->image_command);
+	free(box->net_allow);
+	free(box->net_deny);
 	why_free(&box->why);
 	end_volumes(box);
 	for (size_t i = 0; i < box->n_ended_volumes; i++)

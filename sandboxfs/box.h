@@ -84,6 +84,10 @@ struct box {
 	atomic_bool gone;    /* not even there any more */
 	uint32_t block;	     /* number of its block of ids while it runs, else 0 */
 
+	bool net_private;	    /* net/mode */
+	char *net_allow, *net_deny; /* as written, never NULL */
+	uint64_t net_bandwidth;	    /* bytes/s, UINT64_MAX unlimited */
+
 	enum box_state state;
 	char failed_why[256];
 	char image_key[IMAGE_KEY_SIZE]; /* of the running system */

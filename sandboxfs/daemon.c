@@ -36,6 +36,8 @@
 #include "import.h"
 #include "janitor.h"
 #include "keeper.h"
+#include "net.h"
+#include "network.h"
 #include "perm.h"
 #include "privileges.h"
 #include "store.h"
@@ -374,6 +376,7 @@ static int serve_until_end(struct options_error *err)
 	if (mounts >= 0)
 		watch_fd(&mounts_watch, mounts, EPOLLPRI | EPOLLERR, on_mounts);
 	tell_ready();
+	net_start(); /* behind it: sandbox-net shall not hold a terminal that is not ours any more */
 	janitor_look_at_images();
 	daemon_run_later(images_tidy);
 	while (!stop_wanted && !mount_gone) {
@@ -388,6 +391,10 @@ static int serve_until_end(struct options_error *err)
 	imports_leave();
 	boxes_leave();
 	end_service(server);
+	if (the_options.keep_on_unmount)
+		net_leave();
+	else
+		net_end();
 	close_fd(&mounts);
 	return 0;
 }
@@ -415,7 +422,8 @@ int daemon_helper(const char *name, char *path, size_t size)
 
 static int check_machine(struct options_error *err)
 {
-	static const char *const helpers[] = { KEEPER_PROGRAM, INIT_PROGRAM, IMAGE_PROGRAM };
+	static const char *const helpers[] = { KEEPER_PROGRAM, INIT_PROGRAM, IMAGE_PROGRAM,
+						    NET_PROGRAM };
 	struct rlimit files;
 	char path[4096];
 
@@ -471,8 +479,10 @@ int daemon_run(const char *mountpoint, void (*ready)(void), struct options_error
 	r = mount_tree(mountpoint, err);
 	if (r == 0)
 		r = serve_until_end(err);
-	else
+	else {
 		boxes_leave();
+		net_leave();
+	}
 	image_stop();
 	if (session) {
 		fuse_session_destroy(session);

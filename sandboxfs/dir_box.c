@@ -9,6 +9,7 @@
  *	tty                        a terminal in it
  *	cwd env/                   of the default session
  *	sessions/                  further ones
+ *	net/                       its network
  *	image ctl events
  */
 #include <errno.h>
@@ -157,6 +158,7 @@ static const struct row box_rows[] = {
 	{ "cwd", S_IFREG | 0600, ROW_SIZED, .show = cwd_show, .ops = &cwd_ops,
 	  .help = "the session's working directory; may be written" },
 	{ "env", S_IFDIR | 0700, .dir = DIR_ENV, .help = "its environment, one file a variable" },
+	{ "net", S_IFDIR | 0700, .dir = DIR_NET, .help = "its network: mode, allow, deny, log" },
 	{ "image", S_IFREG | 0600, ROW_SIZED, .show = box_image_show, .store = box_image_store,
 	  .help = "what the box is made from; may be written while it is new" },
 	{ "ctl", S_IFREG | 0200, ROW_FRESH, .ops = &ctl_ops,

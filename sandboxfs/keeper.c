@@ -30,6 +30,7 @@
 #include "image.h"
 #include "images.h"
 #include "keeper_private.h"
+#include "net.h"
 #include "store.h"
 
 enum { ADOPT_MS = 5000 };
@@ -327,6 +328,8 @@ static void start_fields(const struct box *box, const char *image_dir, struct te
 	field_add(t, "cwd", box->sessions->cwd);
 	if (zone[0])
 		field_add(t, "tz", zone);
+	if (box->net_private)
+		field_add(t, "network", "private");
 	env_start_fields(&box->sessions->env, box_user_is_root(box, ""), t);
 }
 
@@ -400,10 +403,13 @@ int keeper_watch(struct keeper *k)
 
 static void launch(struct box *box, const char *image_dir)
 {
+	const char *what = "start its keeper";
 	struct keeper *k = keeper_new(box);
-	int sock = k ? take_keeper() : -ENOMEM;
-	int r = MIN(sock, 0);
+	int r = box->net_private ? net_prepare(box, &what) : 0;
+	int sock = k && r == 0 ? take_keeper() : -1;
 
+	if (r == 0)
+		r = k ? MIN(sock, 0) : -ENOMEM;
 	if (r == 0) {
 		msg_link_init(&k->link, sock);
 		box->keeper = k;
@@ -417,7 +423,7 @@ static void launch(struct box *box, const char *image_dir)
 		box->keeper = NULL;
 		if (k)
 			keeper_free(k);
-		start_failed(box, -r, "start its keeper");
+		start_failed(box, -r, what);
 	}
 }
 

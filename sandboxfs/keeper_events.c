@@ -19,6 +19,7 @@
 #include "input.h"
 #include "keeper.h"
 #include "keeper_private.h"
+#include "net.h"
 #include "store.h"
 #include "stream.h"
 #include "tree.h"
@@ -341,6 +342,8 @@ static void keeper_ended(struct keeper *k)
 	struct box *box = k->box;
 
 	box->keeper = NULL;
+	if (box->net_private)
+		net_forget(box);
 	sessions_keeper_gone(box);
 	box_runs_lost(box, &k->answers);
 	k->answers = ttys_lost(box, EIO, k->answers);

@@ -25,6 +25,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "daemon.h"
+#include "net.h"
 #include "shell.h"
 #include "store.h"
 #include "version.h"
@@ -299,6 +300,7 @@ static int stop_command(const char *where)
 	}
 	pid = store_lock_holder(state);
 	if (pid <= 0) {
+		net_restore();
 		fprintf(stderr,
 			"sandboxfs: the daemon of %s is gone; `umount -l %s` takes the mount "
 			"away\n",

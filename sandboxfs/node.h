@@ -25,6 +25,7 @@ enum dir_kind {
 	DIR_NAMED_ENV,
 	DIR_RUN_ENV,
 	DIR_IMAGES, /* .sandboxfs/images; item = number of an image */
+	DIR_NET,
 	N_DIR_KINDS,
 	NODE_ALIAS = 63, /* item = number of an alias (alias.h) */
 };

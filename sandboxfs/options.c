@@ -13,9 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "net_policy.h"
+#include "network.h"
 
 struct option_row;
 
@@ -244,6 +247,36 @@ static const struct option_type type_cpus = { "CPUS", parse_cpus, show_cpus };
 static const struct option_type type_on_unmount = { "stop|keep", parse_on_unmount,
 						    show_on_unmount };
 
+static int parse_net_mode(void *field, const struct option_row *row, const char *value)
+{
+	(void)row;
+	if (strcmp(value, "private") && strcmp(value, "none"))
+		return -EINVAL;
+	*(bool *)field = !strcmp(value, "private");
+	return 0;
+}
+
+static void show_net_mode(const void *field, struct text *out)
+{
+	text_add_str(out, *(const bool *)field ? "private" : "none");
+}
+
+/* Whether it is free is sandbox-net's to find out. */
+static int parse_subnet(void *field, const struct option_row *row, const char *value)
+{
+	uint8_t addr[16];
+	unsigned int prefix;
+	int family;
+
+	if (strcmp(value, "auto") && (net_parse_cidr(value, &family, addr, &prefix) < 0 ||
+				      family != AF_INET || prefix < 8 || prefix > 29))
+		return -EINVAL;
+	return parse_string(field, row, value);
+}
+
+static const struct option_type type_net_mode = { "private|none", parse_net_mode, show_net_mode };
+static const struct option_type type_subnet = { "CIDR|auto", parse_subnet, show_string };
+
 #define FIELD(f) offsetof(struct options, f)
 
 static const struct option_row option_rows[] = {
@@ -293,6 +326,14 @@ static const struct option_row option_rows[] = {
 	  "processes and threads of a box" },
 	{ "limits.cpus", &type_cpus, FIELD(cpus_milli), 10, 100000000, "unlimited",
 	  "CPUs of a box, as 0.5 or 2" },
+	{ "network.mode", &type_net_mode, FIELD(network_private), 0, 0, "private",
+	  "a new box's network: out to public addresses, or none" },
+	{ "network.subnet", &type_subnet, FIELD(network_subnet), 0, 0, "auto",
+	  "IPv4 addresses of the boxes, /8 to /29, in use nowhere else" },
+	{ "network.bandwidth", &type_bytes, FIELD(network_bandwidth), NET_MIN_BANDWIDTH, UINT64_MAX,
+	  "unlimited", "bytes a second of a box each way; beyond only root may go" },
+	{ "network.open_private", &type_yes_no, FIELD(network_open_private), 0, 0, "yes",
+	  "may users allow addresses that are not public" },
 };
 
 static void *row_field(const struct options *opt, const struct option_row *row)
@@ -329,6 +370,7 @@ void options_free(struct options *opt)
 {
 	free(opt->state_dir);
 	free(opt->image);
+	free(opt->network_subnet);
 	*opt = (struct options){ 0 };
 }
 

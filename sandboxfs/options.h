@@ -29,6 +29,11 @@ struct options {
 	bool passthrough;
 	/* [limits]: defaults for a box; UINT64_MAX is none */
 	uint64_t memory, pids, cpus_milli;
+	/* [network] */
+	bool network_private; /* mode */
+	char *network_subnet;
+	uint64_t network_bandwidth; /* bytes/s, UINT64_MAX unlimited */
+	bool network_open_private;
 };
 
 /* Where a wrong setting came from and what is wrong with it, one sentence. */

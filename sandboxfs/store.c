@@ -268,6 +268,10 @@ static void meta_text(const struct box *box, struct text *t)
 	record_add(t, "token", box->token);
 	record_add(t, "image_key", box->image_key);
 	record_add(t, "cwd", box->sessions->cwd);
+	record_add(t, "network", box->net_private ? "private" : "none");
+	record_add(t, "allow", box->net_allow);
+	record_add(t, "deny", box->net_deny);
+	record_add_u64(t, "bandwidth", box->net_bandwidth);
 	if (box->failed_why[0])
 		record_add(t, "failed", box->failed_why);
 	env_record(&box->sessions->env, t);
@@ -367,12 +371,30 @@ static int take_string(char *field, size_t size, const char *value)
 	return snprintf(field, size, "%s", value) < (int)size ? 0 : -EINVAL;
 }
 
+/* 1: it was one of the network's. */
+static int network_line(struct box *box, const char *key, const char *value)
+{
+	int r = 1;
+
+	if (!strcmp(key, "network"))
+		box->net_private = !strcmp(value, "private");
+	else if (!strcmp(key, "allow"))
+		r = string_replace(&box->net_allow, value) < 0 ? -ENOMEM : 1;
+	else if (!strcmp(key, "deny"))
+		r = string_replace(&box->net_deny, value) < 0 ? -ENOMEM : 1;
+	else if (!strcmp(key, "bandwidth"))
+		r = parse_u64(value, 0, UINT64_MAX, &box->net_bandwidth) < 0 ? -EINVAL : 1;
+	else
+		r = 0;
+	return r;
+}
+
 static int meta_line(void *ctx, const char *key, const char *value)
 {
 	struct meta_reader *reader = ctx;
 	struct box *box = reader->box;
 	uint64_t n = 0;
-	int r = parse_u64(value, 0, INT64_MAX, &n);
+	int r = parse_u64(value, 0, INT64_MAX, &n), network;
 	const struct {
 		const char *key;
 		char *field;
@@ -393,6 +415,9 @@ static int meta_line(void *ctx, const char *key, const char *value)
 		return 0;
 	if (!strcmp(key, "cwd"))
 		return string_replace(&box->sessions->cwd, value);
+	network = network_line(box, key, value);
+	if (network)
+		return MIN(network, 0);
 	if (!strcmp(key, "end")) {
 		reader->whole = true;
 		return 0;

@@ -35,6 +35,7 @@ const struct dir_type *const dir_types[N_DIR_KINDS] = {
 	[DIR_NAMED_ENV] = &dir_named_env,
 	[DIR_RUN_ENV] = &dir_run_env,
 	[DIR_IMAGES] = &dir_images,
+	[DIR_NET] = &dir_net,
 };
 
 static uint64_t ino_salt;

@@ -14,6 +14,7 @@
 #include "image/copy.h"
 #include "image/image.h"
 #include "image/machine.h"
+#include "network.h"
 
 /* What the generators read of the machine. */
 struct sources {
@@ -79,7 +80,8 @@ static const struct generated_row generated[] = {
 	  "localhost must resolve without a network" },
 	{ "etc/hostname", 0644, NULL, ANY, NULL, NULL, "box\n",
 	  "the machine's name stays outside" },
-	{ "etc/resolv.conf", 0644, NULL, ANY, NULL, NULL, "", "as the box's network wants it" },
+	{ "etc/resolv.conf", 0644, NULL, ANY, NULL, NULL, "nameserver " NET_RESOLVER "\n",
+	  "the same in every box; there is nobody where a box has no network" },
 	{ "etc/machine-id", 0444, NULL, ANY, NULL, NULL, "", "never the machine's" },
 	{ "etc/fstab", 0644, NULL, ANY, NULL, NULL, "", "nothing to mount" },
 	{ "etc/environment", 0644, NULL, ANY, NULL, NULL, "", "PAM reads it" },

@@ -17,7 +17,7 @@
 #include "runtime.h"
 
 /* Counted up whenever the builder makes another image from the same machine. */
-#define IMAGE_FORMAT 1
+#define IMAGE_FORMAT 2
 
 /*
  * A package manager replaces its database and touches the folders in which programs lie. The

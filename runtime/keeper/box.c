@@ -176,6 +176,8 @@ void box_destroy(struct box *box)
 
 	if (!box->cgroup)
 		return;
+	close_fd(&box->network);
+	close_fd(&box->network_ns);
 	r = box_kill_processes(box, true, END_PATIENCE_MS);
 	if (r == 0)
 		waitid(P_PIDFD, (id_t)box->init_pidfd, &info, WEXITED | WNOHANG);

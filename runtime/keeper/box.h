@@ -20,6 +20,7 @@ struct box_settings {
 	const char *user;   /* whom commands run as if nobody says; "" is root */
 	uid_t uid_base, storage_base;
 	uint64_t memory_bytes, max_pids, cpus_milli, keep_runs;
+	bool network; /* more than loopback */
 	const char *fields; /* the field list itself, for env.NAME */
 	size_t fields_len;
 };
@@ -44,6 +45,8 @@ struct box {
 	int workspace;	/* O_PATH, as seen in the box's mount namespace */
 	int root;	/* O_PATH, the box's / */
 	int usr;	/* O_PATH, its /usr, an overlay of its own: held for box_close() */
+	int network;	/* to sandbox-net: the box has a link as long as it is open. -1: none */
+	int network_ns; /* its network namespace */
 	struct cgroup *cgroup;
 	struct groups *groups;	  /* NULL where the machine can make none */
 	struct init_client *init; /* init_client.h */

@@ -30,6 +30,7 @@
 #include "devices.h"
 #include "gen/seccomp_filter.h"
 #include "init/init.h"
+#include "keeper/uplink.h"
 #include "rootfs.h"
 #include "stages.h"
 
@@ -73,13 +74,17 @@ static int become_root(struct start *s)
 static int make_network(struct start *s)
 {
 	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
-	_cleanup_close_ int sock = -1;
+	_cleanup_close_ int sock = -1, ns = -1;
 
-	(void)s;
 	if (unshare(CLONE_NEWNET) < 0)
 		return -errno;
 	sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	return sock < 0 || ioctl(sock, SIOCSIFFLAGS, &lo) < 0 ? -errno : 0;
+	if (sock < 0 || ioctl(sock, SIOCSIFFLAGS, &lo) < 0)
+		return -errno;
+	if (!s->set->network)
+		return 0;
+	ns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	return ns < 0 ? -errno : network_ask(s->box->network, s->set->number, ns);
 }
 
 static int set_host_name(struct start *s)

@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "keeper/keeper.h"
+#include "keeper/uplink.h"
 #include "keeper/processes.h"
 #include "keeper/session.h"
 #include "keeper/terminal.h"
@@ -72,6 +73,7 @@ static void forget_box(struct keeper *k)
 	loop_timer_clear(&k->loop, &k->ending_timer);
 	loop_remove(&k->loop, &k->init_events);
 	loop_remove(&k->loop, &k->init_death);
+	network_end(k);
 	box_destroy(&k->box);
 	k->ending = ENDING_DONE;
 	k->loop.stop = true;

@@ -50,6 +50,8 @@ struct keeper {
 	struct terminals terminals;
 	struct spawns spawns;
 	struct loop_source init_events, init_death, signals;
+	struct loop_source network_events; /* while sandbox-net is asked */
+	uint64_t network_tag;
 
 	enum ending ending;
 	int64_t ending_until_ms; /* when patience ends */

@@ -16,6 +16,7 @@
 #include "keeper/session.h"
 #include "keeper/terminal.h"
 #include "keeper/tree.h"
+#include "keeper/uplink.h"
 #include "runtime.h"
 
 /* A request as its handler sees it. 0 or -errno is replied at once; REPLIES_LATER says that the
@@ -282,6 +283,14 @@ static int handle_thaw(struct keeper *k, struct request *q)
 	return r;
 }
 
+static int handle_network(struct keeper *k, struct request *q)
+{
+	int r = k->ending ? -ESHUTDOWN
+			  : network_change(k, q->m->v[0], q->m->tag, &q->why);
+
+	return r == 1 ? REPLIES_LATER : r;
+}
+
 static const struct handler {
 	enum msg_type type;
 	bool fields; /* the payload begins with a field list that has session= */
@@ -310,6 +319,7 @@ static const struct handler {
 	{ MSG_USAGE, false, handle_usage },
 	{ MSG_INPUT, false, handle_input },
 	{ MSG_INPUT_END, false, handle_input_end },
+	{ MSG_NETWORK, false, handle_network },
 };
 
 static int find_session(struct keeper *k, struct request *q)

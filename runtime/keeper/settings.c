@@ -123,6 +123,7 @@ static int check_words(const struct box_settings *set, struct failure *why)
 int box_settings_parse(struct box_settings *set, const char *fields, size_t len,
 		       struct failure *why)
 {
+	const char *network;
 	int r;
 
 	*set = (struct box_settings){ .fields = fields, .fields_len = len };
@@ -151,5 +152,7 @@ int box_settings_parse(struct box_settings *set, const char *fields, size_t len,
 	set->user = field_get(fields, len, "user");
 	if (!set->user)
 		set->user = "";
+	network = field_get(fields, len, "network");
+	set->network = network && !strcmp(network, "private");
 	return check_words(set, why);
 }

@@ -33,6 +33,7 @@
 #include "idmap.h"
 #include "init_client.h"
 #include "mounts.h"
+#include "keeper/uplink.h"
 #include "runtime.h"
 #include "stages.h"
 #include "storage.h"
@@ -131,6 +132,12 @@ static int open_init(struct start *s)
 static int make_socket(struct start *s)
 {
 	return init_client_pair(&s->sock, &s->child_sock);
+}
+
+/* The child sends its namespace by this connection as soon as it has made it. */
+static int reach_network(struct start *s)
+{
+	return s->set->network ? network_connect(s->dir, &s->box->network, s->why) : 0;
 }
 
 static int make_cgroup(struct start *s)
@@ -343,8 +350,16 @@ static int wait_for_init(struct start *s)
 	}
 }
 
+static int wait_for_network(struct start *s)
+{
+	return s->set->network ? network_wait(s->box->network, s->why) : 0;
+}
+
 static int look_into_box(struct start *s)
 {
+	s->box->network_ns = openat(s->proc_child, "ns/net", O_RDONLY | O_CLOEXEC);
+	if (s->box->network_ns < 0)
+		return -errno;
 	s->box->root = openat(s->proc_child, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (s->box->root < 0)
 		return -errno;
@@ -372,6 +387,7 @@ static const struct stage stages[] = {
 	{ "open init", open_init },
 	{ "make the box's folders", storage_prepare },
 	{ "make init's socket", make_socket },
+	{ "reach the network", reach_network },
 	{ "make the cgroup", make_cgroup },
 	{ "make the namespaces", make_child },
 	{ "write the id maps", map_ids },
@@ -381,6 +397,7 @@ static const struct stage stages[] = {
 	{ "hand the folders over", hand_over_trees },
 	{ "set the limits", open_cgroup },
 	{ "make the first group", make_groups },
+	{ "wait for the network", wait_for_network },
 	{ "wait for init", wait_for_init },
 	{ "look into the box", look_into_box },
 	{ "give up privileges", give_up_privileges },
@@ -432,6 +449,8 @@ static void undo(struct start *s)
 	groups_close(take_ptr(s->box->groups));
 	cgroup_remove(take_ptr(s->box->cgroup), REMOVE_PATIENCE_MS);
 	cgroup_leave_keepers(s->set->cgroup);
+	close_fd(&s->box->network);
+	close_fd(&s->box->network_ns);
 	close_fd(&s->box->workspace);
 	box_close(s->box);
 	init_client_free(take_ptr(s->box->init));
@@ -479,6 +498,8 @@ int box_start(struct box *box, const struct box_settings *set, int dir, struct f
 		.workspace = -1,
 		.root = -1,
 		.usr = -1,
+		.network = -1,
+		.network_ns = -1,
 	};
 	*why = (struct failure){ 0 };
 	umask(022);

@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "network.h"
 
 /* Makes a folder if it is missing and sees to its owner. 1 if it is new, 0, or -errno. */
 static int make_dir(int dirfd, const char *name, mode_t mode, uid_t owner)
@@ -57,9 +58,9 @@ static int fill_etc(int etc, const struct box_settings *set)
 		 "127.0.0.1\tlocalhost\n127.0.1.1\t%s\n::1\tlocalhost ip6-localhost ip6-loopback\n",
 		 set->hostname);
 	r = write_text(etc, "hosts", text, set->storage_base);
-	/* That of an image is of the machine it was made on; host has none of its own. */
+	/* That of an imported image is of the machine it was made on; host's is this one. */
 	if (r == 0 && set->layers)
-		r = write_text(etc, "resolv.conf", "", set->storage_base);
+		r = write_text(etc, "resolv.conf", "nameserver " NET_RESOLVER "\n", set->storage_base);
 	if (r < 0 || !set->tz || !*set->tz || strstr(set->tz, ".."))
 		return r;
 	snprintf(text, sizeof(text), "/usr/share/zoneinfo/%s", set->tz);

@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Boxes: their links, their rules, what names in their rules stand for. Must not know who asks. The
+ * links of boxes to come are made when nothing else is to be done. One thread, no locks.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "net.h"
+#include "network.h"
+
+enum {
+	REFRESH_MS = 5000,
+	LEAST_TTL_S = 30,    /* how often a name is asked for at the most */
+	LONGEST_TTL_S = 300, /* and at the least */
+	KEPT_MS = 3600000,   /* connections to an address that is no longer the name's may go on */
+};
+
+struct net_box *box_find(struct net *net, uint64_t number)
+{
+	for (size_t i = 0; i < net->n_boxes; i++) {
+		if (net->boxes[i]->number == number)
+			return net->boxes[i];
+	}
+	return NULL;
+}
+
+/* --- links -------------------------------------------------------------------------------------- */
+
+static void link_name(unsigned int slot, char name[16])
+{
+	snprintf(name, 16, "sbx%u", slot);
+}
+
+static void peer_name(unsigned int slot, char name[16])
+{
+	snprintf(name, 16, "peer%u", slot);
+}
+
+static int add_router_end(struct net *net, unsigned int slot, int index)
+{
+	struct net_address own = { .family = AF_INET, .prefix = 32 }, box;
+	struct net_address local6 = { .family = AF_INET6, .prefix = 64 };
+	int r;
+
+	inet_pton(AF_INET, NET_RESOLVER, own.bytes);
+	router_address(net, slot, AF_INET, &box);
+	r = link_add_address(net->router_nl, index, &own, &box);
+	if (r < 0 || !net->ipv6)
+		return r;
+	inet_pton(AF_INET6, "fe80::1", local6.bytes);
+	router_address(net, slot, AF_INET6, &box);
+	r = link_add_address(net->router_nl, index, &local6, NULL);
+	return r < 0 ? r : link_add_route(net->router_nl, index, &box, NULL, NULL);
+}
+
+/* The pair of a slot; both ends are the router's yet. */
+static int make_pair(struct net *net, unsigned int slot)
+{
+	char name[16], peer[16];
+	int index, r;
+
+	link_name(slot, name);
+	peer_name(slot, peer);
+	r = link_make_pair(net->router_nl, name, peer, -1, BOX_MTU);
+	if (r < 0)
+		return r;
+	r = link_set_up(net->router_nl, name);
+	index = r < 0 ? r : link_index(net->router_nl, name);
+	if (index >= 0)
+		r = add_router_end(net, slot, index);
+	else
+		r = index;
+	if (r < 0)
+		link_delete(net->router_nl, name);
+	else
+		net->slot_ready[slot] = true;
+	return r;
+}
+
+/* A free slot, ready ones first; each comes back as late as can be. 0: none. */
+static unsigned int find_slot(struct net *net, bool ready)
+{
+	for (unsigned int i = 1; i <= net->n_slots; i++) {
+		unsigned int slot = 1 + (net->last_slot + i - 1) % net->n_slots;
+
+		if (!net->by_slot[slot] && net->slot_ready[slot] == ready)
+			return slot;
+	}
+	return 0;
+}
+
+void boxes_refill(struct loop_task *task)
+{
+	struct net *net = container_of(task, struct net, refill);
+	unsigned int ready = 0, slot;
+
+	for (unsigned int i = 1; i <= net->n_slots; i++)
+		ready += !net->by_slot[i] && net->slot_ready[i];
+	slot = ready < READY_PAIRS ? find_slot(net, false) : 0;
+	if (slot && make_pair(net, slot) == 0 && ready + 1 < READY_PAIRS)
+		loop_task_add(&net->loop, task); /* after whoever is waiting */
+}
+
+/* From inside the box's namespace. */
+static int set_box_end(struct net *net, struct net_box *box, struct mnl_socket *nl)
+{
+	struct net_address gateway = { .family = AF_INET, .prefix = 32 }, own, any;
+	struct net_address local6 = { .family = AF_INET6, .prefix = 64 };
+	int index = link_index(nl, "eth0"), r;
+
+	if (index < 0)
+		return index;
+	inet_pton(AF_INET, NET_RESOLVER, gateway.bytes);
+	router_address(net, box->slot, AF_INET, &own);
+	any = (struct net_address){ .family = AF_INET };
+	r = link_add_address(nl, index, &own, &gateway);
+	if (r == 0)
+		r = link_add_route(nl, index, &any, &gateway, NULL);
+	if (r == 0 && net->ipv6) {
+		router_address(net, box->slot, AF_INET6, &own);
+		any.family = AF_INET6;
+		inet_pton(AF_INET6, "fe80::2", local6.bytes);
+		r = link_add_address(nl, index, &local6, NULL);
+		if (r == 0)
+			r = link_add_address(nl, index, &own, NULL);
+		inet_pton(AF_INET6, "fe80::1", gateway.bytes);
+		gateway.family = AF_INET6;
+		if (r == 0)
+			r = link_add_route(nl, index, &any, &gateway, NULL);
+	}
+	if (r == 0 && box->rate)
+		r = link_set_rate(nl, index, box->rate);
+	return r;
+}
+
+/* A socket that works in the box's namespace. */
+static int open_inside(struct net *net, const struct net_box *box, struct mnl_socket **nl)
+{
+	int r = router_enter(net, box->ns);
+
+	if (r < 0)
+		return r;
+	*nl = link_open(0);
+	r = *nl ? 0 : -errno;
+	router_leave(net);
+	return r;
+}
+
+static int give_link(struct net *net, struct net_box *box)
+{
+	struct mnl_socket *nl = NULL;
+	char peer[16], name[16];
+	int r;
+
+	peer_name(box->slot, peer);
+	link_name(box->slot, name);
+	r = open_inside(net, box, &nl);
+	if (r == 0)
+		r = link_give(net->router_nl, peer, box->ns, "eth0");
+	if (r == 0)
+		r = set_box_end(net, box, nl);
+	if (r == 0 && box->rate)
+		r = link_set_rate(net->router_nl, link_index(net->router_nl, name), box->rate);
+	link_close(nl);
+	return r;
+}
+
+static int change_rate(struct net *net, struct net_box *box, uint64_t rate)
+{
+	struct mnl_socket *nl = NULL;
+	char name[16];
+	int r;
+
+	if (rate == box->rate)
+		return 0;
+	box->rate = rate;
+	if (!box->slot)
+		return 0;
+	link_name(box->slot, name);
+	r = link_set_rate(net->router_nl, link_index(net->router_nl, name), rate);
+	if (r == 0)
+		r = open_inside(net, box, &nl);
+	if (r == 0)
+		r = link_set_rate(nl, link_index(nl, "eth0"), rate);
+	link_close(nl);
+	return r;
+}
+
+/* --- rules -------------------------------------------------------------------------------------- */
+
+static void add_entry(struct rules_list *out, size_t room, const struct net_address *a,
+		      unsigned int port)
+{
+	if (out->n < room)
+		out->entries[out->n++] = (struct rules_entry){ *a, port };
+}
+
+/* With what its names stand for; false when out of memory. */
+static bool expand(const struct net_list *list, struct rules_list *out)
+{
+	size_t room = list->policy.n;
+
+	for (size_t i = 0; i < list->policy.n; i++)
+		room += list->names ? list->names[i].n : 0;
+	*out = (struct rules_list){ .entries = calloc(room + 1, sizeof(*out->entries)) };
+	if (!out->entries)
+		return false;
+	for (size_t i = 0; i < list->policy.n; i++) {
+		const struct net_rule *rule = &list->policy.rules[i];
+		struct net_address a = { .family = rule->family, .prefix = rule->prefix };
+
+		memcpy(a.bytes, rule->addr, sizeof(a.bytes));
+		if (rule->family)
+			add_entry(out, room, &a, rule->port);
+		for (size_t j = 0; !rule->family && j < list->names[i].n; j++)
+			add_entry(out, room, &list->names[i].addresses[j].a, rule->port);
+	}
+	return true;
+}
+
+static int set_rules(struct net *net, struct net_box *box)
+{
+	struct rules_list allow = { 0 }, deny = { 0 };
+	int r = 0;
+
+	if (!box->slot)
+		return 0;
+	if (!box->allow.policy.n && !box->deny.policy.n) {
+		if (box->own_rules)
+			r = rules_clear_box(net->router_nft, box->slot);
+		box->own_rules = r == 0 ? false : box->own_rules;
+		return r;
+	}
+	if (expand(&box->allow, &allow) && expand(&box->deny, &deny))
+		r = rules_set_box(net->router_nft, box->slot, &allow, &deny);
+	else
+		r = -ENOMEM;
+	box->own_rules |= r == 0;
+	free(allow.entries);
+	free(deny.entries);
+	return r;
+}
+
+int box_show_rules(struct net *net, struct net_box *box, struct text *out)
+{
+	return box->slot ? rules_show_box(net->router_nft, box->slot, box->own_rules, out) : 0;
+}
+
+/* --- names -------------------------------------------------------------------------------------- */
+
+static bool is_public(const struct net_address *a)
+{
+	return !net_range_of(a->family, a->bytes) &&
+	       (a->family != AF_INET6 || (a->bytes[0] & 0xe0) == 0x20);
+}
+
+/* True if the rules have to be set anew. */
+static bool learn_address(struct names *names, const struct net_address *a, int64_t until_ms)
+{
+	struct learned *oldest = NULL, *bigger;
+
+	for (size_t i = 0; i < names->n; i++) {
+		struct learned *l = &names->addresses[i];
+
+		if (l->a.family == a->family && !memcmp(l->a.bytes, a->bytes, sizeof(a->bytes))) {
+			l->until_ms = until_ms;
+			return false;
+		}
+		if (!oldest || l->until_ms < oldest->until_ms)
+			oldest = l;
+	}
+	if (names->n < MAX_LEARNED) {
+		bigger = realloc(names->addresses, (names->n + 1) * sizeof(*bigger));
+		if (!bigger)
+			return false;
+		names->addresses = bigger;
+		oldest = &bigger[names->n++];
+	}
+	*oldest = (struct learned){ *a, until_ms };
+	return true;
+}
+
+static bool learn_in(struct net_list *list, bool allow, const char *name,
+		     const struct net_address *addresses, size_t n, unsigned int ttl)
+{
+	int64_t now = monotonic_ms();
+	bool changed = false;
+
+	for (size_t i = 0; i < list->policy.n; i++) {
+		if (!net_rule_names(&list->policy.rules[i], name))
+			continue;
+		list->names[i].due_ms =
+			now + 1000 * (int64_t)MAX(MIN(ttl, (unsigned int)LONGEST_TTL_S),
+						  (unsigned int)LEAST_TTL_S);
+		/* Whoever answers for a name must not open what is closed to all. */
+		for (size_t j = 0; j < n; j++)
+			if (!allow || is_public(&addresses[j]))
+				changed |= learn_address(&list->names[i], &addresses[j],
+							 now + KEPT_MS);
+	}
+	return changed;
+}
+
+static void note_answer(struct net_box *box, const char *name, const struct net_address *a)
+{
+	struct answer *answer;
+
+	for (size_t i = 0; i < MAX_NAMES; i++) {
+		answer = &box->answers[i];
+		if (answer->name && answer->a.family == a->family &&
+		    !memcmp(answer->a.bytes, a->bytes, sizeof(a->bytes)) &&
+		    !strcmp(answer->name, name))
+			return;
+	}
+	answer = &box->answers[box->next_answer++ % MAX_NAMES];
+	free(answer->name);
+	*answer = (struct answer){ *a, strdup(name) };
+}
+
+static void learn(struct net *net, struct net_box *box, const char *name,
+		  const struct net_address *addresses, size_t n, unsigned int ttl)
+{
+	bool changed = learn_in(&box->allow, true, name, addresses, n, ttl);
+	int r;
+
+	changed |= learn_in(&box->deny, false, name, addresses, n, ttl);
+	r = changed ? set_rules(net, box) : 0;
+	if (r < 0)
+		log_error("box %ju: rules for %s: %s", (uintmax_t)box->number, name, strerror(-r));
+}
+
+void box_learn(struct net *net, struct net_box *box, const char *name,
+	       const struct net_address *addresses, size_t n, unsigned int ttl)
+{
+	if (box) {
+		for (size_t i = 0; i < n; i++)
+			note_answer(box, name, &addresses[i]);
+		learn(net, box, name, addresses, n, ttl);
+		return;
+	}
+	for (size_t i = 0; i < net->n_boxes; i++)
+		learn(net, net->boxes[i], name, addresses, n, ttl);
+}
+
+static bool refresh_list(struct net *net, struct net_list *list, int64_t now)
+{
+	bool changed = false;
+
+	for (size_t i = 0; i < list->policy.n; i++) {
+		struct net_rule *rule = &list->policy.rules[i];
+		struct names *names = &list->names[i];
+
+		for (size_t j = 0; j < names->n;) {
+			if (names->addresses[j].until_ms <= now) {
+				names->addresses[j] = names->addresses[--names->n];
+				changed = true;
+			} else {
+				j++;
+			}
+		}
+		if (rule->family || rule->below || names->due_ms > now)
+			continue;
+		names->due_ms = now + LEAST_TTL_S * 1000;
+		resolver_ask(net, rule->name);
+	}
+	return changed;
+}
+
+static void refresh_box(struct net *net, struct net_box *box)
+{
+	int64_t now = monotonic_ms();
+	bool changed = refresh_list(net, &box->allow, now);
+
+	changed |= refresh_list(net, &box->deny, now);
+	if (changed)
+		set_rules(net, box);
+}
+
+void boxes_refresh(struct loop_timer *timer)
+{
+	struct net *net = container_of(timer, struct net, refresh);
+
+	for (size_t i = 0; i < net->n_boxes; i++) {
+		if (net->boxes[i]->slot)
+			refresh_box(net, net->boxes[i]);
+	}
+	loop_timer_set(&net->loop, timer, REFRESH_MS);
+}
+
+static void list_free(struct net_list *list)
+{
+	for (size_t i = 0; list->names && i < list->policy.n; i++)
+		free(list->names[i].addresses);
+	free(list->names);
+	net_policy_free(&list->policy);
+	*list = (struct net_list){ 0 };
+}
+
+/* What was learned of a name that is still there stays. */
+static int list_take(struct net_list *list, struct net_policy *policy)
+{
+	struct names *names = calloc(policy->n + 1, sizeof(*names));
+
+	if (!names)
+		return -ENOMEM;
+	for (size_t i = 0; i < policy->n; i++) {
+		for (size_t j = 0; j < list->policy.n && !policy->rules[i].family; j++) {
+			if (list->policy.rules[j].family ||
+			    list->policy.rules[j].below != policy->rules[i].below ||
+			    strcmp(list->policy.rules[j].name, policy->rules[i].name))
+				continue;
+			names[i] = list->names[j];
+			list->names[j] = (struct names){ 0 };
+			break;
+		}
+	}
+	list_free(list);
+	*list = (struct net_list){ *policy, names };
+	*policy = (struct net_policy){ 0 };
+	return 0;
+}
+
+/* --- life --------------------------------------------------------------------------------------- */
+
+static struct net_box *box_new(struct net *net, uint64_t number)
+{
+	struct net_box **bigger = realloc(net->boxes, (net->n_boxes + 1) * sizeof(*bigger));
+	struct net_box *box = bigger ? calloc(1, sizeof(*box)) : NULL;
+
+	if (bigger)
+		net->boxes = bigger;
+	if (!box)
+		return NULL;
+	*box = (struct net_box){ .number = number, .dir = -1, .ns = -1, .log = -1 };
+	net->boxes[net->n_boxes++] = box;
+	return box;
+}
+
+int box_set(struct net *net, uint64_t number, const char *allow, const char *deny, uint64_t rate,
+	    int dir, char *why, size_t why_size)
+{
+	struct net_box *box = box_find(net, number);
+	struct net_policy allowed = { 0 }, denied = { 0 };
+	int r = net_policy_parse(allow, true, &allowed, why, why_size);
+
+	if (r == 0)
+		r = net_policy_parse(deny, false, &denied, why, why_size);
+	if (r == 0 && !box)
+		box = box_new(net, number);
+	if (r == 0 && !box)
+		r = -ENOMEM;
+	if (r == 0)
+		r = list_take(&box->allow, &allowed);
+	if (r == 0)
+		r = list_take(&box->deny, &denied);
+	net_policy_free(&allowed);
+	net_policy_free(&denied);
+	if (r < 0) {
+		close_fd(&dir);
+		return r;
+	}
+	if (dir >= 0) {
+		close_fd(&box->dir);
+		box->dir = dir;
+	}
+	if (box->slot)
+		refresh_box(net, box);
+	r = set_rules(net, box);
+	return r < 0 ? r : change_rate(net, box, rate);
+}
+
+int box_attach(struct net *net, struct net_box *box, int ns)
+{
+	unsigned int slot;
+	int r = 0;
+
+	box_detach(net, box);
+	slot = find_slot(net, true);
+	if (!slot) {
+		slot = find_slot(net, false);
+		r = slot ? make_pair(net, slot) : -EADDRNOTAVAIL;
+	}
+	if (r < 0) {
+		close_fd(&ns);
+		return r;
+	}
+	box->ns = ns;
+	box->slot = slot;
+	net->by_slot[slot] = box;
+	net->last_slot = slot;
+	net->n_attached++;
+	/* Its rules stand before its first packet can. */
+	r = set_rules(net, box);
+	if (r == 0 && net->n_attached == 1)
+		r = router_forwarding(net);
+	if (r == 0)
+		r = give_link(net, box);
+	if (r < 0) {
+		box_detach(net, box);
+		return r;
+	}
+	refresh_box(net, box);
+	loop_task_add(&net->loop, &net->refill);
+	return 0;
+}
+
+void box_detach(struct net *net, struct net_box *box)
+{
+	char name[16];
+	int r;
+
+	if (!box->slot)
+		return;
+	link_name(box->slot, name);
+	if (box->own_rules)
+		rules_clear_box(net->router_nft, box->slot);
+	box->own_rules = false;
+	r = link_delete(net->router_nl, name);
+	if (r < 0 && r != -ENODEV) /* with the box's namespace its end went, and so did ours */
+		log_error("take link %s away: %s", name, strerror(-r));
+	net->by_slot[box->slot] = NULL;
+	net->slot_ready[box->slot] = false;
+	box->slot = 0;
+	close_fd(&box->ns);
+	net->n_attached--;
+	if (!net->n_attached)
+		router_forwarding(net);
+	loop_task_add(&net->loop, &net->refill);
+}
+
+static void box_free(struct net *net, struct net_box *box)
+{
+	box_detach(net, box);
+	if (box->keeper)
+		peers_cut(net, box->keeper);
+	list_free(&box->allow);
+	list_free(&box->deny);
+	for (size_t i = 0; i < MAX_NAMES; i++)
+		free(box->answers[i].name);
+	box_log_close(box);
+	close_fd(&box->dir);
+	free(box);
+}
+
+void box_forget(struct net *net, struct net_box *box)
+{
+	size_t i = 0;
+
+	while (net->boxes[i] != box)
+		i++;
+	net->boxes[i] = net->boxes[--net->n_boxes];
+	box_free(net, box);
+}
+
+void boxes_free(struct net *net)
+{
+	while (net->n_boxes)
+		box_forget(net, net->boxes[0]);
+	free(net->boxes);
+}

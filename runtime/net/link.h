@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Links, addresses and routes by rtnetlink(7). A struct mnl_socket works in the network namespace in
+ * which it was opened, wherever the process has gone since. Functions return 0 or -errno.
+ */
+#ifndef NET_LINK_H
+#define NET_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct mnl_socket;
+
+/* An address and how many of its bits count. family 0: none. */
+struct net_address {
+	int family;
+	uint8_t bytes[16];
+	unsigned int prefix;
+};
+
+/* A request socket of the caller's present namespace, NULL with errno; close with mnl_socket_close.
+ * groups: of rtnetlink notifications (RTMGRP_*), non-blocking then. */
+struct mnl_socket *link_open(unsigned int groups);
+void link_close(struct mnl_socket *nl);
+int link_fd(const struct mnl_socket *nl);
+
+/* A veth pair; the peer in the namespace peer_ns (-1: the same). */
+int link_make_pair(struct mnl_socket *nl, const char *name, const char *peer, int peer_ns,
+		   unsigned int mtu);
+/* Moves a link into the namespace under another name and sets it up; without link-local IPv6. */
+int link_give(struct mnl_socket *nl, const char *name, int ns, const char *new_name);
+int link_set_up(struct mnl_socket *nl, const char *name);
+int link_delete(struct mnl_socket *nl, const char *name);
+/* Of the link, or -errno. */
+int link_index(struct mnl_socket *nl, const char *name);
+
+/* peer: the other end of a point-to-point link, or NULL. */
+int link_add_address(struct mnl_socket *nl, int index, const struct net_address *local,
+		     const struct net_address *peer);
+/* to: prefix 0 for the default route; via, source: or NULL. The gateway is taken to be on the link. */
+int link_add_route(struct mnl_socket *nl, int index, const struct net_address *to,
+		   const struct net_address *via, const struct net_address *source);
+/* A token bucket of so many bytes/s for what leaves by the link; 0 takes it away. */
+int link_set_rate(struct mnl_socket *nl, int index, uint64_t rate);
+
+/* Calls fn for each address, or each unicast route of the main tables, of the namespace. */
+int link_each_address(struct mnl_socket *nl,
+		      void (*fn)(const struct net_address *a, int index, void *ctx), void *ctx);
+int link_each_route(struct mnl_socket *nl,
+		    void (*fn)(const struct net_address *to, int index, void *ctx), void *ctx);
+/* Throws away what has been notified. True if there was something. */
+bool link_drain(struct mnl_socket *nl);
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sandbox-net: the networks of one state directory's boxes. See network.h for how it is started.
+ *
+ *   peers.c    the daemon, keepers          rules.c     the packet filter, as texts for nft
+ *   boxes.c    links and rules of boxes     link.c      links, addresses, routes
+ *   router.c   what all boxes share         forward.c   the machine's forwarding switches
+ *   log.c      net/log                      resolver.c, dns*.c   the name server, a confined child
+ *
+ * It holds the machine's privileges, so it parses nothing of a box but packet headers, by fixed
+ * offsets (log.c). One thread, no locks.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "forward.h"
+#include "keeper/box.h"
+#include "keeper/cgroup.h"
+#include "net.h"
+#include "network.h"
+
+enum { LOCK_MS = 5000, LOCK_LOOK_US = 2000 };
+
+static struct net net = { .host_ns = -1, .router_ns = -1, .state_dir = -1 };
+
+/* The last one may be on its way out. */
+static int take_lock(void)
+{
+	int64_t deadline = monotonic_ms() + LOCK_MS;
+	int fd = openat(net.state_dir, NET_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0)
+		return -errno;
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK || monotonic_ms() > deadline) {
+			close(fd);
+			return -EBUSY;
+		}
+		usleep(LOCK_LOOK_US);
+	}
+	return fd; /* held until the process ends */
+}
+
+/* Out of the caller's session and cgroups, as keepers go (keeper/cgroup.h). */
+static void leave_caller(void)
+{
+	struct failure why = { 0 };
+	char path[64];
+
+	if (setsid() < 0 && errno != EPERM)
+		log_warn("make a session: %s", strerror(errno));
+	snprintf(path, sizeof(path), "sandboxfs/%08x/net",
+		 (unsigned int)hash_bytes(net.state_path, strlen(net.state_path)));
+	if (cgroup_leave_caller(path, &why) < 0)
+		log_warn("%s", why.text);
+}
+
+static void rejoin_caller(void)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "sandboxfs/%08x/net",
+		 (unsigned int)hash_bytes(net.state_path, strlen(net.state_path)));
+	cgroup_leave_keepers(path);
+}
+
+static int serve(const char *state_path, const char *subnet)
+{
+	_cleanup_close_ int lock = -1;
+	int r;
+
+	net.state_path = state_path;
+	net.state_dir = open(state_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (net.state_dir < 0 || (lock = take_lock()) < 0) {
+		log_error("%s: %s", state_path, strerror(errno));
+		return 1;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	prctl(PR_SET_DUMPABLE, 0);
+	leave_caller();
+	forward_restore();
+	net.refill.run = boxes_refill;
+	net.refresh.fire = boxes_refresh;
+	r = loop_open(&net.loop);
+	if (r == 0)
+		r = peers_start(&net);
+	if (r < 0)
+		return 1;
+	if (router_make(&net, subnet) < 0) {
+		/* Boxes get this as the reason. */
+		peers_warn(&net, "no box can have a network: %s", net.failed);
+	} else {
+		loop_task_add(&net.loop, &net.refill);
+		boxes_refresh(&net.refresh);
+	}
+	r = loop_serve(&net.loop);
+	boxes_free(&net);
+	router_free(&net);
+	rejoin_caller();
+	peers_stop(&net); /* last: the daemon takes it for the end of all the rest */
+	loop_close(&net.loop);
+	return r < 0;
+}
+
+static int check(void)
+{
+	_cleanup_text_ struct text found = { 0 };
+	struct mnl_socket *nl = link_open(0);
+	struct nft_ctx *nft = rules_open();
+	int r;
+
+	if (!nl || !nft || rules_find_obstacles(nft, &found) < 0)
+		text_add_str(&found,
+			     "nf_tables is not there, or may not be used: boxes can only have "
+			     "network mode none\n");
+	link_close(nl);
+	rules_close(nft);
+	/* In a namespace that nobody sees. */
+	if (unshare(CLONE_NEWNET) < 0) {
+		text_add_str(&found, "no network namespace can be made: root is needed\n");
+	} else {
+		nl = link_open(0);
+		r = nl ? link_make_pair(nl, "a", "b", -1, BOX_MTU) : -errno;
+		if (r < 0)
+			text_printf(&found, "no veth link can be made (%s): load the module veth\n",
+				    strerror(-r));
+		link_close(nl);
+	}
+	if (found.len)
+		fputs(found.data, stdout);
+	return found.len != 0;
+}
+
+int main(int argc, char **argv)
+{
+	log_init("sandbox-net", LOG_LEVEL_INFO);
+	if (argc == 2 && !strcmp(argv[1], "--check"))
+		return check();
+	if (argc == 2 && !strcmp(argv[1], "--restore"))
+		return (forward_restore(), 0);
+	if (argc == 3)
+		return serve(argv[1], argv[2]);
+	fputs("sandbox-net is started by sandboxfs\n", stderr);
+	return 2;
+}

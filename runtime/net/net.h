@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sandbox-net as a whole: one process for the boxes of one state directory, in the machine's network
+ * namespace, with a second one of its own, the router's, between the machine and all boxes.
+ *
+ *	box: eth0 --- sbxN :router: up --- sbxhHASH :machine: --- its own way out
+ *
+ * What the router holds (links to boxes, their rules) and what the machine's side gets (one link, one
+ * table) ends with this process, however it ends. One thread, no locks.
+ */
+#ifndef NET_NET_H
+#define NET_NET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "keeper/loop.h"
+#include "link.h"
+#include "net_policy.h"
+#include "protocol.h"
+#include "rules.h"
+
+enum {
+	MAX_SLOTS = 1 << 14,
+	READY_PAIRS = 4,  /* links kept for boxes to come */
+	MAX_LEARNED = 64, /* addresses of one name */
+	MAX_NAMES = 64,	  /* last answers a box got, for its log */
+	BOX_MTU = 1500,
+};
+
+struct learned {
+	struct net_address a;
+	int64_t until_ms; /* forgotten then */
+};
+
+/* What the names of a list stand for; as many as the policy has rules. */
+struct names {
+	struct learned *addresses; /* MAX_LEARNED at most */
+	size_t n;
+	int64_t due_ms; /* to be asked again */
+};
+
+struct net_list {
+	struct net_policy policy;
+	struct names *names; /* by index of the rule */
+};
+
+struct answer {
+	struct net_address a;
+	char *name;
+};
+
+struct conn; /* peers.c */
+
+struct net_box {
+	uint64_t number;
+	unsigned int slot; /* 0: it has no link yet */
+	int dir;	   /* its folder */
+	int ns;		   /* its network namespace, while attached */
+	struct conn *keeper;
+	struct net_list allow, deny;
+	bool own_rules;			  /* it has a chain */
+	uint64_t rate;			  /* bytes/s each way, 0 none */
+	struct answer answers[MAX_NAMES]; /* a ring */
+	unsigned int next_answer;
+	int log; /* NET_LOG, -1 closed */
+	int64_t log_size;
+};
+
+struct net {
+	struct loop loop;
+	const char *state_path;
+	int state_dir, host_ns, router_ns;
+	struct mnl_socket *host_nl, *router_nl, *monitor;
+	struct nft_ctx *host_nft, *router_nft;
+	struct rules_plan plan;
+	char host_link[16];
+	bool ipv6;
+	unsigned int n_slots, last_slot;
+	struct net_box **by_slot; /* [n_slots + 1]; NULL free */
+	bool *slot_ready;	  /* its link pair is made */
+	struct net_box **boxes;
+	size_t n_boxes, n_attached;
+	bool forwarding, guard;
+	char failed[256]; /* why there can be no network here; "" it works */
+	struct loop_source monitor_events;
+	struct loop_timer refresh;
+	struct loop_task refill;
+};
+
+/* --- router.c: the two namespaces, what is common to all boxes ---------------------------------- */
+
+/* subnet: a CIDR or "auto". 0, or -errno with net->failed. */
+int router_make(struct net *net, const char *subnet);
+void router_free(struct net *net);
+/* Address of a slot. */
+void router_address(const struct net *net, unsigned int slot, int family, struct net_address *a);
+/* The slot of an address, 0 none. */
+unsigned int router_slot(const struct net *net, const struct net_address *a);
+/* Runs with the process in another network namespace, and comes back. */
+int router_enter(const struct net *net, int ns);
+void router_leave(const struct net *net);
+/* Turns the machine's forwarding on or off, as there are boxes or none. */
+int router_forwarding(struct net *net);
+
+/* --- boxes.c ------------------------------------------------------------------------------------ */
+
+struct net_box *box_find(struct net *net, uint64_t number);
+/* Makes it known or changes its rules, which are the kernel's on return. dir is taken. */
+int box_set(struct net *net, uint64_t number, const char *allow, const char *deny, uint64_t rate,
+	    int dir, char *why, size_t why_size);
+/* ns is taken. */
+int box_attach(struct net *net, struct net_box *box, int ns);
+void box_detach(struct net *net, struct net_box *box);
+void box_forget(struct net *net, struct net_box *box);
+void boxes_free(struct net *net);
+int box_show_rules(struct net *net, struct net_box *box, struct text *out);
+/* Addresses of a name: of an answer that this box got, or (box NULL) that we asked for. */
+void box_learn(struct net *net, struct net_box *box, const char *name,
+	       const struct net_address *addresses, size_t n, unsigned int ttl);
+/* Makes link pairs for boxes to come. */
+void boxes_refill(struct loop_task *task);
+/* Asks for names again. */
+void boxes_refresh(struct loop_timer *timer);
+
+/* --- log.c: connections, from the kernel to NET_LOG --------------------------------------------- */
+
+int log_open(struct net *net); /* in the router's namespace */
+void log_close(struct net *net);
+void box_log_close(struct net_box *box);
+
+/* --- resolver.c: our end of the name server ------------------------------------------------------ */
+
+int resolver_start(struct net *net); /* in the router's namespace */
+void resolver_stop(struct net *net);
+void resolver_ask(struct net *net, const char *name);
+
+/* --- peers.c: daemon and keepers ------------------------------------------------------------------ */
+
+int peers_start(struct net *net);
+void peers_stop(struct net *net);
+/* The box has become known: a keeper may wait for that. */
+void peers_box_known(struct net *net, struct net_box *box);
+/* The keeper's connection of a box that ends from our side. */
+void peers_cut(struct net *net, struct conn *keeper);
+void peers_warn(struct net *net, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif
