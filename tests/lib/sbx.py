@@ -644,14 +644,14 @@ def is_ours(pid):
 
 
 def isolate():
-    """Run by hand: into a mount and pid namespace, as tests/run does it."""
+    """Run by hand: into a mount, a pid and a network namespace, as tests/run does it."""
     if os.environ.get("SBX_ISOLATED") or os.geteuid() != 0:
         return
     env = dict(os.environ, SBX_ISOLATED="1", PATH=SAFE_PATH, LC_ALL="C.UTF-8",
                PYTHONDONTWRITEBYTECODE="1")
-    os.execvpe("unshare", ["unshare", "--mount", "--pid", "--fork", "--mount-proc",
-                           "--kill-child=KILL", "--", "/bin/bash", "-c", '"$@"; exit $?', "test",
-                           *sys.argv], env)
+    os.execvpe("unshare", ["unshare", "--mount", "--pid", "--net", "--fork", "--mount-proc",
+                           "--kill-child=KILL", "--", "/bin/bash", "-c",
+                           'ip link set lo up; "$@"; exit $?', "test", *sys.argv], env)
 
 
 def say(kind, name, reason=""):

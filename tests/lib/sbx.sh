@@ -14,8 +14,8 @@ if [ -z "${SBX_ISOLATED-}" ]; then
     [ "$(id -u)" = 0 ] || { echo "skip all # root"; exit 77; }
     # The inner script reads its own arguments.
     # shellcheck disable=SC2016
-    SBX_ISOLATED=1 exec unshare --mount --pid --fork --mount-proc --kill-child=KILL -- \
-        /bin/bash -c '"$@"; exit $?' test "$0" "$@"
+    SBX_ISOLATED=1 exec unshare --mount --pid --net --fork --mount-proc --kill-child=KILL -- \
+        /bin/bash -c 'ip link set lo up; "$@"; exit $?' test "$0" "$@"
 fi
 
 sbx_tests=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
