@@ -423,7 +423,7 @@ int daemon_helper(const char *name, char *path, size_t size)
 static int check_machine(struct options_error *err)
 {
 	static const char *const helpers[] = { KEEPER_PROGRAM, INIT_PROGRAM, IMAGE_PROGRAM,
-						    NET_PROGRAM };
+					       NET_PROGRAM };
 	struct rlimit files;
 	char path[4096];
 

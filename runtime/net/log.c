@@ -181,17 +181,16 @@ static void write_line(struct net_box *box, const struct text *line)
 
 /* --- the kernel's side -------------------------------------------------------------------------- */
 
+/* The process is in the router's namespace while this is asked. */
 static struct net_box *box_by_link(uint32_t index)
 {
 	char name[IF_NAMESIZE];
-	unsigned int slot = 0;
-	struct net_box *box = NULL;
+	uint64_t slot;
 
-	/* The process is in the router's namespace while this is asked. */
-	if (if_indextoname(index, name) && sscanf(name, "sbx%u", &slot) == 1 && slot &&
-	    slot <= owner->n_slots)
-		box = owner->by_slot[slot];
-	return box;
+	if (!if_indextoname(index, name) || strncmp(name, "sbx", 3) ||
+	    parse_u64(name + 3, 1, owner->n_slots, &slot) < 0)
+		return NULL;
+	return owner->by_slot[slot];
 }
 
 static int on_packet(const struct nlmsghdr *head, void *ctx)

@@ -33,7 +33,7 @@ enum { LOCK_MS = 5000, LOCK_LOOK_US = 2000 };
 
 static struct net net = { .host_ns = -1, .router_ns = -1, .state_dir = -1 };
 
-/* The last one may be on its way out. */
+/* The last one may be on its way out. Held until the process ends. */
 static int take_lock(void)
 {
 	int64_t deadline = monotonic_ms() + LOCK_MS;
@@ -48,7 +48,7 @@ static int take_lock(void)
 		}
 		usleep(LOCK_LOOK_US);
 	}
-	return fd; /* held until the process ends */
+	return 0;
 }
 
 /* Out of the caller's session and cgroups, as keepers go (keeper/cgroup.h). */
@@ -76,13 +76,13 @@ static void rejoin_caller(void)
 
 static int serve(const char *state_path, const char *subnet)
 {
-	_cleanup_close_ int lock = -1;
 	int r;
 
 	net.state_path = state_path;
 	net.state_dir = open(state_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (net.state_dir < 0 || (lock = take_lock()) < 0) {
-		log_error("%s: %s", state_path, strerror(errno));
+	r = net.state_dir < 0 ? -errno : take_lock();
+	if (r < 0) {
+		log_error("%s: %s", state_path, strerror(-r));
 		return 1;
 	}
 	signal(SIGPIPE, SIG_IGN);
