@@ -242,6 +242,15 @@ static int set_resolver_address(struct net *net)
 	return lo < 0 ? lo : link_add_address(net->router_nl, lo, &a, NULL);
 }
 
+/* Without one nobody on the link can ask for a neighbour in the name of a third. */
+static int add_link_local(struct mnl_socket *nl, int index, const char *address)
+{
+	struct net_address a = { .family = AF_INET6, .prefix = 64 };
+
+	inet_pton(AF_INET6, address, a.bytes);
+	return link_add_address(nl, index, &a, NULL);
+}
+
 /* One end of the link to the machine: its address, and by the other's the way to `to`. */
 static int set_end(struct mnl_socket *nl, const char *link, const struct net_address *own,
 		   const struct net_address *other, const struct net_address *to)
@@ -254,6 +263,8 @@ static int set_end(struct mnl_socket *nl, const char *link, const struct net_add
 	if (index < 0)
 		return index;
 	r = link_add_address(nl, index, own, other);
+	if (r == 0 && own->family == AF_INET6)
+		r = add_link_local(nl, index, to->prefix ? "fe80::1" : "fe80::2");
 	if (r < 0)
 		return r;
 	return link_add_route(nl, index, to, other, to->prefix ? own : NULL);

@@ -28,6 +28,8 @@ enum {
 };
 
 #define TABLE "inet sandbox"
+/* IPv6 finds its neighbours by these; with that hop limit they come from the link itself. */
+#define NEIGHBOURS "ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }"
 
 struct nft_ctx *rules_open(void)
 {
@@ -94,12 +96,14 @@ int rules_set_machine(struct nft_ctx *nft, const struct rules_plan *plan, bool g
 	/* Before connection tracking and so before anybody's destination is rewritten. */
 	text_printf(&t,
 		    " chain before {\n  type filter hook prerouting priority -310\n"
+		    "  iifname \"%s\" " NEIGHBOURS " accept\n"
 		    "  iifname \"%s\" fib daddr type != unicast drop\n }\n",
-		    link);
+		    link, link);
 	text_printf(&t,
 		    " chain inward {\n  type filter hook input priority -10\n"
+		    "  iifname \"%s\" " NEIGHBOURS " accept\n"
 		    "  iifname \"%s\" drop\n }\n",
-		    link);
+		    link, link);
 	text_printf(&t, " chain through {\n  type filter hook forward priority -10\n");
 	text_printf(&t, "  oifname \"%s\" ct state established,related accept\n", link);
 	text_printf(&t, "  oifname \"%s\" drop\n", link);
@@ -187,8 +191,9 @@ static void add_input(struct text *t)
 		" chain inward {\n  type filter hook input priority 0\n  policy drop\n"
 		"  iifname \"lo\" accept\n"
 		"  ct state established,related accept\n"
+		"  " NEIGHBOURS " accept\n"
 		"  iifname \"up\" drop\n"
-		"  icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n"
+		"  meta pkttype != host drop\n"
 		"  ip daddr " NET_RESOLVER " meta l4proto { tcp, udp } th dport 53 add @queries "
 		"{ iifname limit rate %d/second burst %d packets } accept\n"
 		"  ip daddr " NET_RESOLVER " meta l4proto { tcp, udp } th dport 53 drop\n"

@@ -91,7 +91,8 @@ class Http(socketserver.StreamRequestHandler):
         elif len(path) > 1 and path[1] == b"/blob":
             self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: 4000000\r\n\r\n" + bytes(4000000))
         else:
-            body = f"from {self.client_address[0]} to {host}\n".encode()
+            peer = self.client_address[0].removeprefix("::ffff:")
+            body = f"from {peer} to {host}\n".encode()
             self.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
 
@@ -107,6 +108,7 @@ class Sink(socketserver.BaseRequestHandler):
 
 class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
+    address_family = socket.AF_INET
     daemon_threads = True
     request_queue_size = 256
 
@@ -119,6 +121,11 @@ def echo(address):
         s.sendto(data, peer)
 
 
+class Server6(Server):
+    """Of IPv6, and of IPv4 too: peers of the latter show as ::ffff:ADDRESS."""
+    address_family = socket.AF_INET6
+
+
 def background(function, *args):
     threading.Thread(target=function, args=args, daemon=True).start()
 
@@ -128,7 +135,7 @@ def main():
         background(Server((sys.argv[3], 53), DnsStream).serve_forever)
         dns_datagrams(sys.argv[3])
     for port in (80, 8080):
-        background(Server(("0.0.0.0", port), Http).serve_forever)
+        background(Server6(("::", port), Http).serve_forever)
     background(Server(("0.0.0.0", 9001), Sink).serve_forever)
     background(echo, PUBLIC)  # of one address: it answers from the one that was asked
     background(Server(("0.0.0.0", 53), DnsStream).serve_forever)
