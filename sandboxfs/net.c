@@ -31,6 +31,7 @@
 
 enum {
 	END_MS = 5000,
+	HELLO_MS = 5000,
 	CRASHES = 5, /* in CRASH_MS: then it is not started again by itself */
 	CRASH_MS = 30000,
 	BACKLOG = 4096,
@@ -149,12 +150,40 @@ static int send_message(const struct msg *m, const void *payload, const int *fds
 	return r;
 }
 
+/*
+ * One that just ends, for want of boxes, may still take a connection; once it has answered it stays.
+ * Waits for that: it is the first thing a daemon does with it.
+ */
+static int say_hello(struct msg_link *link)
+{
+	const struct msg hello = { .type = NET_HELLO, .tag = 1, .v = { NET_VERSION } };
+	int64_t until = monotonic_ms() + HELLO_MS;
+	int r = msg_send(link, &hello, NULL, NULL, 0);
+
+	while (r == 0) {
+		struct pollfd p = { .fd = link->sock, .events = POLLIN };
+		int64_t left = until - monotonic_ms();
+		int fds[MSG_MAX_FDS], n_fds = 0;
+		char *payload;
+		struct msg m;
+
+		if (left <= 0 || poll(&p, 1, (int)left) == 0)
+			return -ETIMEDOUT;
+		r = msg_receive(link, &m, &payload, fds, &n_fds);
+		while (r == 1 && n_fds > 0)
+			close(fds[--n_fds]);
+		if (r == 1)
+			r = m.type == NET_REPLY && m.tag == hello.tag ? 1 : 0;
+	}
+	return MIN(r, 0);
+}
+
 static int connect_living(void)
 {
 	_cleanup_close_ int dir = open(store_path(), O_PATH | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	const struct msg hello = { .type = NET_HELLO, .v = { NET_VERSION } };
 	struct sockaddr_un addr;
+	struct msg_link link;
 	int r;
 
 	if (dir < 0 || fd < 0)
@@ -162,8 +191,11 @@ static int connect_living(void)
 	socket_address(&addr, dir);
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return -errno;
-	r = take_link(take_fd(&fd));
-	return r < 0 ? r : send_message(&hello, NULL, NULL, 0);
+	msg_link_init(&link, take_fd(&fd));
+	r = say_hello(&link);
+	fd = r < 0 ? -1 : take_fd(&link.sock);
+	msg_link_close(&link);
+	return r < 0 ? r : take_link(take_fd(&fd));
 }
 
 /* net_lock held. */
