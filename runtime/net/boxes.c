@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Boxes: their links, their rules, what names in their rules stand for. Must not know who asks. The
- * links of boxes to come are made when nothing else is to be done. One thread, no locks.
+ * links of boxes that have ended are taken away when nothing else is to be done. One thread, no locks.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -40,11 +40,6 @@ static void link_name(unsigned int slot, char name[16])
 	snprintf(name, 16, "sbx%u", slot);
 }
 
-static void peer_name(unsigned int slot, char name[16])
-{
-	snprintf(name, 16, "peer%u", slot);
-}
-
 static int add_router_end(struct net *net, unsigned int slot, int index)
 {
 	struct net_address own = { .family = AF_INET, .prefix = 32 }, box;
@@ -62,52 +57,54 @@ static int add_router_end(struct net *net, unsigned int slot, int index)
 	return r < 0 ? r : link_add_route(net->router_nl, index, &box, NULL, NULL);
 }
 
-/* The pair of a slot; both ends are the router's yet. */
-static int make_pair(struct net *net, unsigned int slot)
-{
-	char name[16], peer[16];
-	int index, r;
-
-	link_name(slot, name);
-	peer_name(slot, peer);
-	r = link_make_pair(net->router_nl, name, peer, -1, BOX_MTU);
-	if (r < 0)
-		return r;
-	r = link_set_up(net->router_nl, name);
-	index = r < 0 ? r : link_index(net->router_nl, name);
-	if (index >= 0)
-		r = add_router_end(net, slot, index);
-	else
-		r = index;
-	if (r < 0)
-		link_delete(net->router_nl, name);
-	else
-		net->slot_ready[slot] = true;
-	return r;
-}
-
-/* A free slot, ready ones first; each comes back as late as can be. 0: none. */
-static unsigned int find_slot(struct net *net, bool ready)
+/* A free slot; each comes back as late as can be. 0: none. */
+static unsigned int find_slot(struct net *net)
 {
 	for (unsigned int i = 1; i <= net->n_slots; i++) {
 		unsigned int slot = 1 + (net->last_slot + i - 1) % net->n_slots;
 
-		if (!net->by_slot[slot] && net->slot_ready[slot] == ready)
+		if (!net->by_slot[slot] && net->slot_dying[slot] == SLOT_FREE)
 			return slot;
 	}
 	return 0;
 }
 
-void boxes_refill(struct loop_task *task)
+static void bury(struct net *net, unsigned int slot)
 {
-	struct net *net = container_of(task, struct net, refill);
-	unsigned int ready = 0, slot;
+	bool rules = net->slot_dying[slot] == SLOT_DYING_WITH_RULES;
+	char name[16];
+	int r;
 
-	for (unsigned int i = 1; i <= net->n_slots; i++)
-		ready += !net->by_slot[i] && net->slot_ready[i];
-	slot = ready < READY_PAIRS ? find_slot(net, false) : 0;
-	if (slot && make_pair(net, slot) == 0 && ready + 1 < READY_PAIRS)
-		loop_task_add(&net->loop, task); /* after whoever is waiting */
+	link_name(slot, name);
+	r = link_delete(net->router_nl, name);
+	if (r < 0 && r != -ENODEV) /* with the box's namespace its end went, and so did ours */
+		log_error("take link %s away: %s", name, strerror(-r));
+	if (rules)
+		rules_clear_box(net->router_nft, slot);
+	net->slot_dying[slot] = SLOT_FREE;
+}
+
+static void bury_all(struct net *net)
+{
+	for (unsigned int slot = 1; slot <= net->n_slots; slot++) {
+		if (net->slot_dying[slot] != SLOT_FREE)
+			bury(net, slot);
+	}
+}
+
+void boxes_bury(struct loop_task *task)
+{
+	struct net *net = container_of(task, struct net, bury);
+
+	for (unsigned int slot = 1, found = 0; slot <= net->n_slots; slot++) {
+		if (net->slot_dying[slot] == SLOT_FREE)
+			continue;
+		if (found++) {
+			loop_task_add(&net->loop, task); /* after whoever is waiting */
+			return;
+		}
+		bury(net, slot);
+	}
 }
 
 /* From inside the box's namespace. */
@@ -115,8 +112,9 @@ static int set_box_end(struct net *net, struct net_box *box, struct mnl_socket *
 {
 	struct net_address gateway = { .family = AF_INET, .prefix = 32 }, own, any;
 	struct net_address local6 = { .family = AF_INET6, .prefix = 64 };
-	int index = link_index(nl, "eth0"), r;
+	int index, r = link_set_up(nl, "eth0");
 
+	index = r < 0 ? r : link_index(nl, "eth0");
 	if (index < 0)
 		return index;
 	inet_pton(AF_INET, NET_RESOLVER, gateway.bytes);
@@ -155,21 +153,28 @@ static int open_inside(struct net *net, const struct net_box *box, struct mnl_so
 	return r;
 }
 
-static int give_link(struct net *net, struct net_box *box)
+/* The pair is made where its ends shall be: moving one later would wait for all CPUs, for 15 ms on a
+ * busy machine. */
+static int make_link(struct net *net, struct net_box *box)
 {
 	struct mnl_socket *nl = NULL;
-	char peer[16], name[16];
-	int r;
+	char name[16];
+	int index = -ENODEV, r;
 
-	peer_name(box->slot, peer);
 	link_name(box->slot, name);
 	r = open_inside(net, box, &nl);
 	if (r == 0)
-		r = link_give(net->router_nl, peer, box->ns, "eth0");
+		r = link_make_pair(net->router_nl, name, "eth0", box->ns, BOX_MTU);
+	if (r == 0)
+		r = link_set_up(net->router_nl, name);
+	if (r == 0)
+		r = index = link_index(net->router_nl, name);
+	if (r >= 0)
+		r = add_router_end(net, box->slot, index);
+	if (r == 0 && box->rate)
+		r = link_set_rate(net->router_nl, index, box->rate);
 	if (r == 0)
 		r = set_box_end(net, box, nl);
-	if (r == 0 && box->rate)
-		r = link_set_rate(net->router_nl, link_index(net->router_nl, name), box->rate);
 	link_close(nl);
 	return r;
 }
@@ -481,17 +486,17 @@ int box_set(struct net *net, uint64_t number, const char *allow, const char *den
 int box_attach(struct net *net, struct net_box *box, int ns)
 {
 	unsigned int slot;
-	int r = 0;
+	int r;
 
-	box_detach(net, box);
-	slot = find_slot(net, true);
-	if (!slot) {
-		slot = find_slot(net, false);
-		r = slot ? make_pair(net, slot) : -EADDRNOTAVAIL;
+	box_detach(net, box, true);
+	slot = find_slot(net);
+	if (!slot) { /* some may only wait for their turn */
+		bury_all(net);
+		slot = find_slot(net);
 	}
-	if (r < 0) {
+	if (!slot) {
 		close_fd(&ns);
-		return r;
+		return -EADDRNOTAVAIL;
 	}
 	box->ns = ns;
 	box->slot = slot;
@@ -503,43 +508,40 @@ int box_attach(struct net *net, struct net_box *box, int ns)
 	if (r == 0 && net->n_attached == 1)
 		r = router_forwarding(net);
 	if (r == 0)
-		r = give_link(net, box);
+		r = make_link(net, box);
 	if (r < 0) {
-		box_detach(net, box);
+		box_detach(net, box, true);
 		return r;
 	}
 	refresh_box(net, box);
-	loop_task_add(&net->loop, &net->refill);
 	return 0;
 }
 
-void box_detach(struct net *net, struct net_box *box)
+void box_detach(struct net *net, struct net_box *box, bool now)
 {
-	char name[16];
-	int r;
+	unsigned int slot = box->slot;
 
-	if (!box->slot)
+	if (!slot)
 		return;
-	link_name(box->slot, name);
-	if (box->own_rules)
-		rules_clear_box(net->router_nft, box->slot);
+	/* Its rules stay as long as its link. */
+	net->slot_dying[slot] = box->own_rules ? SLOT_DYING_WITH_RULES : SLOT_DYING;
+	net->by_slot[slot] = NULL;
 	box->own_rules = false;
-	r = link_delete(net->router_nl, name);
-	if (r < 0 && r != -ENODEV) /* with the box's namespace its end went, and so did ours */
-		log_error("take link %s away: %s", name, strerror(-r));
-	net->by_slot[box->slot] = NULL;
-	net->slot_ready[box->slot] = false;
 	box->slot = 0;
 	close_fd(&box->ns);
 	net->n_attached--;
+	if (now)
+		bury(net, slot);
+	else
+		loop_task_add(&net->loop, &net->bury);
 	if (!net->n_attached)
 		router_forwarding(net);
-	loop_task_add(&net->loop, &net->refill);
 }
 
 static void box_free(struct net *net, struct net_box *box)
 {
-	box_detach(net, box);
+	/* The daemon waits for the end of a network that is switched off. */
+	box_detach(net, box, box->keeper != NULL);
 	if (box->keeper)
 		peers_cut(net, box->keeper);
 	list_free(&box->allow);

@@ -167,22 +167,6 @@ int link_index(struct mnl_socket *nl, const char *name)
 	return r < 0 ? r : index;
 }
 
-int link_give(struct mnl_socket *nl, const char *name, int ns, const char *new_name)
-{
-	struct ifinfomsg *info;
-	struct request q;
-	int index = link_index(nl, name);
-
-	if (index < 0)
-		return index;
-	info = begin_link(&q, RTM_NEWLINK, 0, new_name);
-	info->ifi_index = index;
-	info->ifi_flags = info->ifi_change = IFF_UP;
-	mnl_attr_put_u32(q.head, IFLA_NET_NS_FD, (uint32_t)ns);
-	no_link_local(&q);
-	return ask(nl, &q, NULL, NULL);
-}
-
 int link_set_up(struct mnl_socket *nl, const char *name)
 {
 	struct ifinfomsg *info;

@@ -27,8 +27,7 @@ int link_fd(const struct mnl_socket *nl);
 /* A veth pair; the peer in the namespace peer_ns (-1: the same). */
 int link_make_pair(struct mnl_socket *nl, const char *name, const char *peer, int peer_ns,
 		   unsigned int mtu);
-/* Moves a link into the namespace under another name and sets it up; without link-local IPv6. */
-int link_give(struct mnl_socket *nl, const char *name, int ns, const char *new_name);
+/* Without link-local IPv6. */
 int link_set_up(struct mnl_socket *nl, const char *name);
 int link_delete(struct mnl_socket *nl, const char *name);
 /* Of the link, or -errno. */

@@ -91,7 +91,7 @@ static int serve(const char *state_path, const char *subnet)
 	prctl(PR_SET_DUMPABLE, 0);
 	leave_caller();
 	forward_restore();
-	net.refill.run = boxes_refill;
+	net.bury.run = boxes_bury;
 	net.refresh.fire = boxes_refresh;
 	r = loop_open(&net.loop);
 	if (r == 0)
@@ -102,7 +102,6 @@ static int serve(const char *state_path, const char *subnet)
 		/* Boxes get this as the reason. */
 		peers_warn(&net, "no box can have a network: %s", net.failed);
 	} else {
-		loop_task_add(&net.loop, &net.refill);
 		boxes_refresh(&net.refresh);
 	}
 	r = loop_serve(&net.loop);

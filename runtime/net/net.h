@@ -23,11 +23,13 @@
 
 enum {
 	MAX_SLOTS = 1 << 14,
-	READY_PAIRS = 4,  /* links kept for boxes to come */
 	MAX_LEARNED = 64, /* addresses of one name */
 	MAX_NAMES = 64,	  /* last answers a box got, for its log */
 	BOX_MTU = 1500,
 };
+
+/* A slot whose box has ended: the link is there still, and the rules if it had some. */
+enum slot_state { SLOT_FREE, SLOT_DYING, SLOT_DYING_WITH_RULES };
 
 struct learned {
 	struct net_address a;
@@ -79,14 +81,14 @@ struct net {
 	bool ipv6;
 	unsigned int n_slots, last_slot;
 	struct net_box **by_slot; /* [n_slots + 1]; NULL free */
-	bool *slot_ready;	  /* its link pair is made */
+	uint8_t *slot_dying;	  /* enum slot_state */
 	struct net_box **boxes;
 	size_t n_boxes, n_attached;
 	bool forwarding, guard;
 	char failed[256]; /* why there can be no network here; "" it works */
 	struct loop_source monitor_events;
 	struct loop_timer refresh;
-	struct loop_task refill;
+	struct loop_task bury;
 };
 
 /* --- router.c: the two namespaces, what is common to all boxes ---------------------------------- */
@@ -112,15 +114,16 @@ int box_set(struct net *net, uint64_t number, const char *allow, const char *den
 	    int dir, char *why, size_t why_size);
 /* ns is taken. */
 int box_attach(struct net *net, struct net_box *box, int ns);
-void box_detach(struct net *net, struct net_box *box);
+/* The link goes: now, or when nothing else is to be done (its rules hold till then). */
+void box_detach(struct net *net, struct net_box *box, bool now);
 void box_forget(struct net *net, struct net_box *box);
 void boxes_free(struct net *net);
 int box_show_rules(struct net *net, struct net_box *box, struct text *out);
 /* Addresses of a name: of an answer that this box got, or (box NULL) that we asked for. */
 void box_learn(struct net *net, struct net_box *box, const char *name,
 	       const struct net_address *addresses, size_t n, unsigned int ttl);
-/* Makes link pairs for boxes to come. */
-void boxes_refill(struct loop_task *task);
+/* Takes links of ended boxes away, one at a time. */
+void boxes_bury(struct loop_task *task);
 /* Asks for names again. */
 void boxes_refresh(struct loop_timer *timer);
 

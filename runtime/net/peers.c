@@ -73,7 +73,7 @@ static void conn_end(struct conn *conn)
 
 	if (box && box->keeper == conn) {
 		box->keeper = NULL;
-		box_detach(owner, box);
+		box_detach(owner, box, false);
 	}
 	conn_free(conn);
 	look_for_end();

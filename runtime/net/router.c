@@ -373,8 +373,8 @@ static int make_slots(struct net *net)
 
 	net->n_slots = MIN(room - FIRST_SLOT - 1, (uint32_t)MAX_SLOTS);
 	net->by_slot = calloc(net->n_slots + 1, sizeof(*net->by_slot));
-	net->slot_ready = calloc(net->n_slots + 1, sizeof(*net->slot_ready));
-	return net->by_slot && net->slot_ready ? 0 : -ENOMEM;
+	net->slot_dying = calloc(net->n_slots + 1, sizeof(*net->slot_dying));
+	return net->by_slot && net->slot_dying ? 0 : -ENOMEM;
 }
 
 /* The parts that are made from inside the router. */
@@ -452,5 +452,5 @@ void router_free(struct net *net)
 	close_fd(&net->router_ns);
 	close_fd(&net->host_ns);
 	free(net->by_slot);
-	free(net->slot_ready);
+	free(net->slot_dying);
 }
