@@ -171,10 +171,17 @@ int link_set_up(struct mnl_socket *nl, const char *name)
 {
 	struct ifinfomsg *info;
 	struct request q;
+	int r;
 
+	/* First, and by itself: in one message the link would come up before. -EAFNOSUPPORT: this
+	 * kernel has no IPv6. */
+	begin_link(&q, RTM_NEWLINK, 0, name);
+	no_link_local(&q);
+	r = ask(nl, &q, NULL, NULL);
+	if (r < 0 && r != -EAFNOSUPPORT)
+		return r;
 	info = begin_link(&q, RTM_NEWLINK, 0, name);
 	info->ifi_flags = info->ifi_change = IFF_UP;
-	no_link_local(&q);
 	return ask(nl, &q, NULL, NULL);
 }
 
