@@ -38,7 +38,7 @@ static const struct family {
 static bool switch_is_on(const char *folder, const char *link, const char *file)
 {
 	_cleanup_free_ char *value = NULL;
-	char path[128];
+	char path[512];
 
 	snprintf(path, sizeof(path), "%s/%s/%s", folder, link, file);
 	return read_file_at(AT_FDCWD, path, 16, &value, NULL) == 0 && value[0] == '1';
@@ -46,7 +46,7 @@ static bool switch_is_on(const char *folder, const char *link, const char *file)
 
 static int switch_set(const struct family *f, const char *link, const char *value)
 {
-	char path[128];
+	char path[512];
 
 	snprintf(path, sizeof(path), "%s/%s/%s", f->folder, link, f->file);
 	return write_control_at(AT_FDCWD, path, value);
@@ -67,7 +67,7 @@ bool forward_has_ipv6(void)
 static int open_record(const char *kind)
 {
 	struct stat st;
-	char path[128];
+	char path[512];
 	int fd;
 
 	if (stat("/proc/self/ns/net", &st) < 0)
@@ -183,7 +183,7 @@ static void turn_off(int record_fd)
 {
 	_cleanup_text_ struct text record = { 0 };
 	struct stat st;
-	char path[128], *save = NULL;
+	char path[512], *save = NULL;
 
 	if (read_record(record_fd, &record) < 0)
 		return;
