@@ -20,7 +20,7 @@ struct box_settings {
 	const char *user;   /* whom commands run as if nobody says; "" is root */
 	uid_t uid_base, storage_base;
 	uint64_t memory_bytes, max_pids, cpus_milli, keep_runs;
-	bool network; /* more than loopback */
+	bool network;	    /* more than loopback */
 	const char *fields; /* the field list itself, for env.NAME */
 	size_t fields_len;
 };

@@ -285,8 +285,7 @@ static int handle_thaw(struct keeper *k, struct request *q)
 
 static int handle_network(struct keeper *k, struct request *q)
 {
-	int r = k->ending ? -ESHUTDOWN
-			  : network_change(k, q->m->v[0], q->m->tag, &q->why);
+	int r = k->ending ? -ESHUTDOWN : network_change(k, q->m->v[0], q->m->tag, &q->why);
 
 	return r == 1 ? REPLIES_LATER : r;
 }

@@ -60,7 +60,8 @@ static int fill_etc(int etc, const struct box_settings *set)
 	r = write_text(etc, "hosts", text, set->storage_base);
 	/* That of an imported image is of the machine it was made on; host's is this one. */
 	if (r == 0 && set->layers)
-		r = write_text(etc, "resolv.conf", "nameserver " NET_RESOLVER "\n", set->storage_base);
+		r = write_text(etc, "resolv.conf", "nameserver " NET_RESOLVER "\n",
+			       set->storage_base);
 	if (r < 0 || !set->tz || !*set->tz || strstr(set->tz, ".."))
 		return r;
 	snprintf(text, sizeof(text), "/usr/share/zoneinfo/%s", set->tz);
