@@ -38,19 +38,20 @@ const struct net_range net_ranges[] = {
 	{ "240.0.0.0/4", false, "reserved" },
 	{ "::/128", true, "this machine" },
 	{ "::1/128", true, "loopback" },
+	{ "::/96", true, "IPv4 in disguise" },
 	{ "::ffff:0:0/96", true, "IPv4 in disguise" },
+	{ "64:ff9b:1::/48", true, "IPv4 in disguise" },
+	{ "2001::/32", true, "IPv4 in disguise" },
+	{ "2002::/16", true, "IPv4 in disguise" },
 	{ "fe80::/10", true, "link-local" },
 	{ "fec0::/10", true, "site-local" },
 	{ "ff00::/8", true, "multicast" },
 	{ "fd00:ec2::254/128", true, "a cloud's metadata" },
 	{ "fd20:ce::254/128", true, "a cloud's metadata" },
 	{ "fc00::/7", false, "private" },
-	{ "64:ff9b::/96", false, "IPv4 in disguise" },
-	{ "64:ff9b:1::/48", false, "IPv4 in disguise" },
 	{ "100::/64", false, "reserved" },
 	{ "2001::/23", false, "reserved" },
 	{ "2001:db8::/32", false, "for documentation" },
-	{ "2002::/16", false, "IPv4 in disguise" },
 	{ "3fff::/20", false, "for documentation" },
 };
 const size_t net_n_ranges = ARRAY_SIZE(net_ranges);
@@ -101,8 +102,27 @@ int net_parse_cidr(const char *text, int *family, uint8_t addr[16], unsigned int
 	return 0;
 }
 
+/* NAT64 (RFC 6052): what lies behind is the IPv4 address in the last four bytes. */
+static const uint8_t nat64[16] = { 0x00, 0x64, 0xff, 0x9b };
+enum { NAT64_PREFIX = 96 };
+
+bool net_is_nat64(const uint8_t *addr, unsigned int prefix)
+{
+	return net_cidr_holds(nat64, NAT64_PREFIX, addr, prefix);
+}
+
+void net_make_nat64(const uint8_t *v4, unsigned int v4_prefix, uint8_t addr[16],
+		    unsigned int *prefix)
+{
+	memcpy(addr, nat64, sizeof(nat64));
+	memcpy(addr + 12, v4, 4);
+	*prefix = NAT64_PREFIX + v4_prefix;
+}
+
 const struct net_range *net_range_of(int family, const uint8_t *addr)
 {
+	if (family == AF_INET6 && net_is_nat64(addr, 128))
+		return net_range_of(AF_INET, addr + 12);
 	for (size_t i = 0; i < net_n_ranges; i++) {
 		uint8_t range[16];
 		unsigned int prefix;
@@ -205,6 +225,10 @@ static int take_name(const struct parse *p, const char *host, struct net_rule *r
 
 static int check_allowed(const struct parse *p, const struct net_rule *rule)
 {
+	bool disguised = rule->family == AF_INET6 && net_is_nat64(rule->addr, rule->prefix);
+	const uint8_t *addr = rule->addr + (disguised ? 12 : 0);
+	unsigned int len = rule->prefix - (disguised ? NAT64_PREFIX : 0);
+
 	for (size_t i = 0; p->allow && i < net_n_ranges; i++) {
 		uint8_t range[16];
 		unsigned int prefix;
@@ -212,8 +236,8 @@ static int check_allowed(const struct parse *p, const struct net_rule *rule)
 
 		if (net_ranges[i].never &&
 		    net_parse_cidr(net_ranges[i].cidr, &family, range, &prefix) == 0 &&
-		    family == rule->family &&
-		    net_cidr_holds(range, prefix, rule->addr, rule->prefix))
+		    family == (disguised ? AF_INET : rule->family) &&
+		    net_cidr_holds(range, prefix, addr, len))
 			return refuse(p, "no box may go there (%s: %s)", net_ranges[i].cidr,
 				      net_ranges[i].what);
 	}

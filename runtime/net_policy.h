@@ -46,7 +46,10 @@ void net_policy_free(struct net_policy *policy);
 /* Does the rule of a name speak of this one? */
 bool net_rule_names(const struct net_rule *rule, const char *name);
 
-/* Ranges that are no public addresses. never: not even `allow` opens them. */
+/*
+ * Ranges that are no public addresses. never: not even `allow` opens them. Those of IPv4 stand for
+ * the NAT64 forms of their addresses, too.
+ */
 struct net_range {
 	const char *cidr;
 	bool never;
@@ -59,6 +62,10 @@ extern const size_t net_n_ranges;
 int net_parse_cidr(const char *text, int *family, uint8_t addr[16], unsigned int *prefix);
 /* Is b/b_len inside a/a_len? Both of the same family. */
 bool net_cidr_holds(const uint8_t *a, unsigned int a_len, const uint8_t *b, unsigned int b_len);
+/* NAT64: is it inside 64:ff9b::/96? The form of an IPv4 block. */
+bool net_is_nat64(const uint8_t *addr, unsigned int prefix);
+void net_make_nat64(const uint8_t *v4, unsigned int v4_prefix, uint8_t addr[16],
+		    unsigned int *prefix);
 /* Is that address one of net_ranges? */
 const struct net_range *net_range_of(int family, const uint8_t *addr);
 

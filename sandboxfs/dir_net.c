@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -142,22 +143,38 @@ static int net_deny_show(struct ctx *ctx, struct text *out)
 	return show_list(ctx, &ctx->box->net_deny, out);
 }
 
+/* Does one hold something of the other? */
+static bool overlap(const uint8_t *a, unsigned int a_len, const uint8_t *b, unsigned int b_len)
+{
+	unsigned int len = MIN(a_len, b_len);
+
+	return net_cidr_holds(a, len, b, len);
+}
+
+static bool rule_opens(const struct net_rule *rule, const struct net_range *range)
+{
+	uint8_t addr[16];
+	unsigned int len;
+	int family;
+
+	if (!rule->family || net_parse_cidr(range->cidr, &family, addr, &len) < 0)
+		return false;
+	if (family == AF_INET && rule->family == AF_INET6) {
+		uint8_t v4[4];
+
+		memcpy(v4, addr, sizeof(v4));
+		net_make_nat64(v4, len, addr, &len);
+		family = AF_INET6;
+	}
+	return family == rule->family && overlap(addr, len, rule->addr, rule->prefix);
+}
+
 /* Does an address rule open something that is not public? */
 static bool opens_private(const struct net_policy *policy)
 {
 	for (size_t i = 0; i < policy->n; i++) {
-		const struct net_rule *rule = &policy->rules[i];
-
-		for (size_t j = 0; rule->family && j < net_n_ranges; j++) {
-			uint8_t range[16];
-			unsigned int len;
-			int family;
-
-			if (net_parse_cidr(net_ranges[j].cidr, &family, range, &len) < 0 ||
-			    family != rule->family)
-				continue;
-			len = len < rule->prefix ? len : rule->prefix;
-			if (net_cidr_holds(range, len, rule->addr, len))
+		for (size_t j = 0; j < net_n_ranges; j++) {
+			if (rule_opens(&policy->rules[i], &net_ranges[j]))
 				return true;
 		}
 	}

@@ -265,7 +265,8 @@ int box_show_rules(struct net *net, struct net_box *box, struct text *out)
 static bool is_public(const struct net_address *a)
 {
 	return !net_range_of(a->family, a->bytes) &&
-	       (a->family != AF_INET6 || (a->bytes[0] & 0xe0) == 0x20);
+	       (a->family != AF_INET6 || (a->bytes[0] & 0xe0) == 0x20 ||
+		net_is_nat64(a->bytes, 128));
 }
 
 /* True if the rules have to be set anew. */

@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "forward.h"
 #include "net.h"
 #include "network.h"
@@ -28,6 +29,9 @@ enum {
 	AUTO_BLOCKS = 16,
 	FIRST_SLOT = 4, /* before it: the net, the machine's end, the router's, none */
 	MAX_ADDRESSES = 4096,
+	CONNTRACK_SHARE = 64, /* a box may have one part of so many */
+	MAX_CONNECTIONS = 4096,
+	MIN_CONNECTIONS = 256,
 };
 
 /* Where an automatic block is looked for; rarely in use, and private everywhere. */
@@ -357,9 +361,24 @@ static void on_monitor(struct loop_source *source, uint32_t events)
 		log_error("the machine's addresses have changed: %s", strerror(-r));
 }
 
+/* The machine's table of connections is everybody's: no box shall fill it. */
+static unsigned int connections_of_a_box(void)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t room = UINT64_MAX;
+
+	if (read_file_at(AT_FDCWD, "/proc/sys/net/netfilter/nf_conntrack_max", 32, &text, NULL) == 0)
+		parse_u64(text_strip(text), 0, UINT64_MAX, &room);
+	return (unsigned int)MAX(MIN(room / CONNTRACK_SHARE, (uint64_t)MAX_CONNECTIONS),
+				 (uint64_t)MIN_CONNECTIONS);
+}
+
 static int make_tables(struct net *net)
 {
-	int r = rules_set_machine(net->host_nft, &net->plan, false);
+	int r;
+
+	net->plan.connections = connections_of_a_box();
+	r = rules_set_machine(net->host_nft, &net->plan, false);
 
 	if (r == 0)
 		r = rules_set_router(net->router_nft, &net->plan);

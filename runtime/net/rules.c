@@ -22,7 +22,6 @@
 #include "network.h"
 
 enum {
-	MAX_CONNECTIONS = 4096, /* of a box: the machine's table of them is everybody's */
 	LOGS_PER_SECOND = 50,	/* of a box */
 	QUERIES_PER_SECOND = 300,
 };
@@ -118,6 +117,22 @@ int rules_set_machine(struct nft_ctx *nft, const struct rules_plan *plan, bool g
 
 /* --- the router's table ------------------------------------------------------------------------- */
 
+/* The range as an element of a set of this family: IPv4 ones are in IPv6's in their NAT64 form. */
+static bool range_address(const struct net_range *range, int family, struct net_address *a)
+{
+	uint8_t v4[4];
+
+	*a = (struct net_address){ 0 };
+	if (net_parse_cidr(range->cidr, &a->family, a->bytes, &a->prefix) < 0)
+		return false;
+	if (a->family == AF_INET && family == AF_INET6) {
+		memcpy(v4, a->bytes, sizeof(v4));
+		net_make_nat64(v4, a->prefix, a->bytes, &a->prefix);
+		a->family = AF_INET6;
+	}
+	return a->family == family;
+}
+
 static void add_ranges(struct text *t, const char *name, int family, bool never)
 {
 	const char *comma = "";
@@ -125,14 +140,12 @@ static void add_ranges(struct text *t, const char *name, int family, bool never)
 	text_printf(t, " set %s {\n  type %s\n  flags interval\n  auto-merge\n  elements = {", name,
 		    family == AF_INET ? "ipv4_addr" : "ipv6_addr");
 	for (size_t i = 0; i < net_n_ranges; i++) {
-		uint8_t addr[16];
-		unsigned int prefix;
-		int of;
+		struct net_address a;
 
-		if (net_ranges[i].never != never ||
-		    net_parse_cidr(net_ranges[i].cidr, &of, addr, &prefix) < 0 || of != family)
+		if (net_ranges[i].never != never || !range_address(&net_ranges[i], family, &a))
 			continue;
-		text_printf(t, "%s %s", comma, net_ranges[i].cidr);
+		text_printf(t, "%s ", comma);
+		add_address(t, &a);
 		comma = ",";
 	}
 	text_add_str(t, " }\n }\n");
@@ -224,17 +237,17 @@ static void add_forward(struct text *t, const struct rules_plan *plan)
 			"  iifname vmap @policies\n  goto public\n }\n");
 }
 
-static void add_standard(struct text *t)
+static void add_standard(struct text *t, unsigned int connections)
 {
 	text_add_str(t, " chain public {\n"
 			"  ip daddr @private4 goto r_private\n"
 			"  ip6 daddr @private6 goto r_private\n"
-			"  ip6 daddr != 2000::/3 goto r_private\n"
+			"  ip6 daddr != { 2000::/3, 64:ff9b::/96 } goto r_private\n"
 			"  goto allowed\n }\n");
 	text_printf(t,
 		    " chain allowed {\n"
-		    "  ct state new add @connections { iifname ct count over %d } goto r_many\n",
-		    MAX_CONNECTIONS);
+		    "  ct state new add @connections { iifname ct count over %u } goto r_many\n",
+		    connections);
 	add_log(t, RULES_ALLOWED);
 	text_add_str(t, "  accept\n }\n");
 }
@@ -255,7 +268,7 @@ int rules_set_router(struct nft_ctx *nft, const struct rules_plan *plan)
 			 " set connections {\n  type ifname\n  size 65535\n  flags dynamic\n }\n"
 			 " map policies {\n  type ifname : verdict\n }\n");
 	add_refusals(&t);
-	add_standard(&t);
+	add_standard(&t, plan->connections);
 	add_first_checks(&t, plan);
 	add_input(&t);
 	add_forward(&t, plan);
@@ -270,13 +283,16 @@ static void add_own_addresses(struct text *t, const char *set, int family,
 
 	text_printf(t, "flush set " TABLE " %s\n", set);
 	for (size_t i = 0; i < n; i++) {
+		struct net_address a = addresses[i];
 		char text[INET6_ADDRSTRLEN];
 
-		if (addresses[i].family != family)
+		if (a.family == AF_INET && family == AF_INET6)
+			net_make_nat64(addresses[i].bytes, 32, a.bytes, &a.prefix);
+		else if (a.family != family)
 			continue;
 		if (!*comma)
 			text_printf(t, "add element " TABLE " %s {", set);
-		inet_ntop(family, addresses[i].bytes, text, sizeof(text));
+		inet_ntop(family, a.bytes, text, sizeof(text));
 		text_printf(t, "%s %s", comma, text);
 		comma = ",";
 	}

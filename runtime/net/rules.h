@@ -32,6 +32,7 @@ enum rules_verdict {
 struct rules_plan {
 	const char *host_link;		    /* name of the link in the machine's namespace */
 	struct net_address subnet, subnet6; /* of the boxes; subnet6.family 0: no IPv6 */
+	unsigned int connections;	    /* of a box, at a time */
 };
 
 /* The two namespaces' handles; call in the one that it is for. NULL: out of memory. */
