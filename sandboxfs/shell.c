@@ -445,6 +445,14 @@ static int finish(enum outcome outcome, int sig)
 	}
 }
 
+/* Threads are still in their read and their write: nothing may be torn down beside them. */
+static _Noreturn void leave(int code)
+{
+	restore();
+	fflush(NULL);
+	_exit(code);
+}
+
 static int run(void)
 {
 	enum outcome outcome;
@@ -465,8 +473,7 @@ static int run(void)
 	tell_size();
 	if (pthread_create(&screen, NULL, carry_screen, NULL) != 0 ||
 	    pthread_create(&keys, NULL, carry_queue, NULL) != 0)
-		return fail("start a thread", EAGAIN);
-	/* They end with the process, wherever they are. */
+		leave(fail("start a thread", EAGAIN));
 	pthread_detach(screen);
 	pthread_detach(keys);
 	outcome = serve(&sig);
@@ -479,7 +486,7 @@ static int run(void)
 			outcome = ENDED;
 	}
 	restore();
-	return finish(outcome, sig);
+	leave(finish(outcome, sig));
 }
 
 /* --- the command line --------------------------------------------------------------------------- */

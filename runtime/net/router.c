@@ -367,7 +367,8 @@ static unsigned int connections_of_a_box(void)
 	_cleanup_free_ char *text = NULL;
 	uint64_t room = UINT64_MAX;
 
-	if (read_file_at(AT_FDCWD, "/proc/sys/net/netfilter/nf_conntrack_max", 32, &text, NULL) == 0)
+	if (read_file_at(AT_FDCWD, "/proc/sys/net/netfilter/nf_conntrack_max", 32, &text, NULL) ==
+	    0)
 		parse_u64(text_strip(text), 0, UINT64_MAX, &room);
 	return (unsigned int)MAX(MIN(room / CONNTRACK_SHARE, (uint64_t)MAX_CONNECTIONS),
 				 (uint64_t)MIN_CONNECTIONS);

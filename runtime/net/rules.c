@@ -22,7 +22,7 @@
 #include "network.h"
 
 enum {
-	LOGS_PER_SECOND = 50,	/* of a box */
+	LOGS_PER_SECOND = 50, /* of a box */
 	QUERIES_PER_SECOND = 300,
 };
 
