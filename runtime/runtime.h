@@ -40,7 +40,8 @@
  *   workspace/        its /workspace; root of it owned by storage_base
  *   system/           upper, work, usr-upper, usr-work: the overlays' folders, made by the keeper
  *                     at start; removing it puts the system back to the image
- *   runs/N/           one folder a run: RUN_SCRIPT, RUN_OUT, RUN_ERR, RUN_ORDER, RUN_RECORD
+ *   runs/N/           one folder a run: RUN_SCRIPT, RUN_OUT, RUN_ERR, RUN_ORDER, RUN_RECORD; one that
+ *                     was removed is called RUN_GONE_PREFIX N first
  *   logs/SESSION      index of a session's transcript (log_index.h)
  *   KEEPER_SOCKET, KEEPER_LOCK
  *
@@ -49,7 +50,11 @@
  * ended), token, truncated (yes/no), timeout (ms, 0 never); and once it has ended, what it and all
  * it started used until then: wall, cpu_user, cpu_system (µs), memory_peak, read, written (bytes,
  * the last two of block devices); what the machine cannot tell is absent.
- * It is written when the run is queued or starts and replaced when it ends.
+ * It is written when the run is queued or starts, and over that when it ends: it is sealed
+ * (record_seal() in base/kv.h), and what follows the seal is an older one's.
+ * RUN_OUT and RUN_ERR are there once something was written to them. A folder, its script and its
+ * record are used for another run once the folder has lost its number (keeper/folders.h); the files
+ * of output never.
  * RUN_ORDER tells how out and err interleave: u64 little-endian words, length << 1 | stream, each
  * written when a stream takes over from the other and before its first byte is; what is not
  * covered yet belongs to the stream that has bytes left. It is absent while only one stream wrote
@@ -71,6 +76,7 @@
 #define RUN_ERR "err"
 #define RUN_ORDER "order"
 #define RUN_RECORD "record"
+#define RUN_GONE_PREFIX ".gone-"
 #define DEFAULT_SESSION "default"
 
 enum {

@@ -75,23 +75,20 @@ static int run_read(struct ctx *ctx, struct run_record *rec)
 
 static int run_cmd_show(struct ctx *ctx, struct text *out)
 {
-	_cleanup_close_ int fd = -1;
-	char buf[65536];
+	const struct run *run;
 	uint64_t number;
-	struct run *run;
-	ssize_t n;
+	int r;
 
 	pthread_mutex_lock(&ctx->box->lock);
 	number = run_of(ctx);
 	run = box_live_run(ctx->box, number);
-	if (run && run->script) /* not yet with the keeper */
+	if (run && run->script) { /* not yet with the keeper */
 		text_add(out, run->script, run->script_len);
-	else if (number)
-		fd = store_run_open(ctx->box, number, RUN_SCRIPT);
+		number = 0;
+	}
 	pthread_mutex_unlock(&ctx->box->lock);
-	while (fd >= 0 && (n = read_full(fd, buf, sizeof(buf))) > 0)
-		text_add(out, buf, (size_t)n);
-	return 0;
+	r = number ? store_run_script(ctx->box, number, 0, MAX_SCRIPT_BYTES, out) : 0;
+	return r == -ENOMEM ? r : 0;
 }
 
 static int run_state_show(struct ctx *ctx, struct text *out)

@@ -84,8 +84,11 @@ int store_run_read(const struct box *box, uint64_t number, struct run_record *re
 int store_run_refused(const struct box *box, const struct run *run, const void *script, size_t len);
 /* Takes the record away at once. */
 int store_run_remove(const struct box *box, uint64_t number);
-/* Opens a file of the run for reading. */
+/* Opens RUN_OUT, RUN_ERR or RUN_ORDER of the run for reading. -ENOENT also when it wrote nothing. */
 int store_run_open(const struct box *box, uint64_t number, const char *file);
+/* Adds up to max bytes of its script. 0 or -errno, and then nothing was added. */
+int store_run_script(const struct box *box, uint64_t number, uint64_t offset, size_t max,
+		     struct text *out);
 int compare_u64(const void *a, const void *b); /* for bsearch over them */
 /* The numbers of all runs on disk, ascending; *numbers is the caller's. */
 int store_run_numbers(const struct box *box, uint64_t **numbers, size_t *n);

@@ -128,24 +128,13 @@ static void fill(struct text *out, size_t goal, uint64_t at, uint64_t length)
 static int read_script(const struct log_reader *r, const struct log_entry *entry, uint64_t offset,
 		       size_t size, struct text *out)
 {
-	_cleanup_close_ int fd = store_run_open(r->box, entry->run, RUN_SCRIPT);
-	char buf[65536];
+	const size_t start = out->len;
+	int e = store_run_script(r->box, entry->run, offset, size, out);
 
-	if (fd < 0)
-		return 0;
-	while (size) {
-		ssize_t n = pread(fd, buf, MIN(sizeof(buf), size), (off_t)offset);
-
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		text_add(out, buf, (size_t)n);
-		offset += (uint64_t)n;
-		size -= (size_t)n;
-	}
+	if (e < 0)
+		return e == -ENOENT ? 0 : e;
 	/* Every head ends in a newline, whether its script does or not. */
-	if (size)
+	if (out->len - start < size)
 		text_add_char(out, '\n');
 	return 0;
 }

@@ -87,6 +87,50 @@ void record_add_u64(struct text *t, const char *key, uint64_t value)
 	text_printf(t, "%s = %llu\n", key, (unsigned long long)value);
 }
 
+#define SEAL_BEGIN "# sealed\n"
+#define SEAL_END "sum = "
+
+/* lines: with the comment. */
+static void add_seal_end(struct text *t, const char *lines, size_t len)
+{
+	text_printf(t, SEAL_END "%016llx\n", (unsigned long long)hash_bytes(lines, len));
+}
+
+void record_seal(struct text *t)
+{
+	_cleanup_text_ struct text sealed = { 0 };
+
+	text_add_str(&sealed, SEAL_BEGIN);
+	text_add(&sealed, t->data, t->len);
+	add_seal_end(&sealed, sealed.data, sealed.len);
+	sealed.failed |= t->failed;
+	text_free(t);
+	*t = sealed;
+	sealed = (struct text){ 0 };
+}
+
+int record_unseal(char *text)
+{
+	_cleanup_text_ struct text end = { 0 };
+	char *line = text;
+
+	if (strncmp(text, SEAL_BEGIN, strlen(SEAL_BEGIN)) != 0)
+		return 0;
+	while (line && strncmp(line, SEAL_END, strlen(SEAL_END)) != 0) {
+		line = strchr(line, '\n');
+		line = line ? line + 1 : NULL;
+	}
+	if (!line)
+		return -EAGAIN;
+	add_seal_end(&end, text, (size_t)(line - text));
+	if (end.failed)
+		return -ENOMEM;
+	if (strncmp(line, end.data, end.len) != 0)
+		return -EAGAIN;
+	*line = '\0'; /* the comment is skipped by record_parse() */
+	return 0;
+}
+
 const char *field_next(const char *fields, size_t len, const char *pos)
 {
 	const char *end = fields + len;

@@ -18,6 +18,14 @@ int record_parse(char *text, int (*fn)(void *ctx, const char *key, const char *v
 /* Adds "key = value\n"; value is escaped as \ooo where it holds control characters. */
 void record_add(struct text *t, const char *key, const char *value);
 void record_add_u64(struct text *t, const char *key, uint64_t value);
+/*
+ * A record that is written over an older one, in place: record_seal() puts a comment before the
+ * lines and a sum of them behind; record_unseal() gives the lines, in place. -EAGAIN: they are not
+ * whole, so a writer is at work (or was when the machine died); -ENOMEM. A text without the comment
+ * is taken as it is.
+ */
+void record_seal(struct text *t);
+int record_unseal(char *text);
 
 /* The value of key in a field list, NULL if it is not there or the list is not NUL-terminated. */
 const char *field_get(const char *fields, size_t len, const char *key);

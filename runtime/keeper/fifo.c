@@ -39,7 +39,19 @@ static void fifo_note_full(struct fifo *fifo, size_t moved)
 	fifo->pipe_bytes = bytes < 0 ? PIPE_BYTES_MAX : (uint32_t)bytes;
 }
 
-/* Through our memory: to the buffer, to a file that takes no splice, or nowhere. */
+/* Is there a file to write to? Opens it. */
+static bool fifo_has_file(struct fifo *fifo)
+{
+	if (fifo->file < 0 && fifo->open && !fifo->error) {
+		fifo->file = fifo->open(fifo);
+		if (fifo->file < 0)
+			fifo->error = -fifo->file;
+	}
+	return fifo->file >= 0 && !fifo->error;
+}
+
+/* Through our memory: to the buffer, to a file (its first bytes, or if it takes no splice), or
+ * nowhere. */
 static ssize_t fifo_copy(struct fifo *fifo)
 {
 	static char buf[COPY_BYTES];
@@ -50,7 +62,7 @@ static ssize_t fifo_copy(struct fifo *fifo)
 		return n < 0 ? -errno : 0;
 	if (fifo->memory && fifo->memory->len < fifo->memory_max)
 		text_add(fifo->memory, buf, MIN((size_t)n, fifo->memory_max - fifo->memory->len));
-	if (fifo->file < 0 || fifo->error)
+	if (!fifo_has_file(fifo))
 		return n;
 	while (done < (size_t)n) {
 		ssize_t w = pwrite(fifo->file, buf + done, n - done, (off_t)fifo->size);
@@ -174,9 +186,7 @@ void fifo_drain(struct fifo *fifo)
 
 void fifo_append(struct fifo *fifo, const char *bytes, size_t len)
 {
-	if (fifo->file < 0 || fifo->error)
-		return;
-	while (len) {
+	while (len && fifo_has_file(fifo)) {
 		ssize_t n = pwrite(fifo->file, bytes, len, (off_t)fifo->size);
 
 		if (n < 0 && errno == EINTR)

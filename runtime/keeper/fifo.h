@@ -17,7 +17,7 @@ struct fifo {
 	struct loop_source source; /* the FIFO's read end, owned */
 	struct loop_task again;	   /* more is waiting, but the others come first */
 	struct loop *loop;
-	int file;	     /* owned; -1: to memory, or nowhere */
+	int file;	     /* owned; -1: not open yet, or there is none */
 	struct text *memory; /* the owner's; at most memory_max bytes are kept */
 	size_t memory_max;
 	uint64_t size;	   /* bytes kept */
@@ -29,6 +29,8 @@ struct fifo {
 	uint32_t pipe_bytes;
 
 	void *owner;
+	/* Makes the file when the first bytes are there: a descriptor or -errno. NULL: there is none. */
+	int (*open)(struct fifo *fifo);
 	/* Both may be NULL. before: bytes may be moved now; after: size, idle or error changed. */
 	void (*before)(struct fifo *fifo);
 	void (*after)(struct fifo *fifo);

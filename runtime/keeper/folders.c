@@ -16,15 +16,16 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/kv.h"
 #include "base/text.h"
 #include "runtime.h"
 
 #define SPARE_NAME ".next"
 
 enum {
-	EVICT_AT_A_TIME = 8,
-	EVICT_SLACK = 16,    /* more than keep that may gather while commands follow each other, */
+	EVICT_SLACK = 16, /* and a quarter of keep may gather while commands follow each other, */
 	EVICT_IDLE_MS = 500, /* and until none has ended for so long */
+	SCRIPT_KEPT = 4096,  /* of an old script's file, for the next one */
 	NUMBER_SIZE = 24,
 };
 
@@ -39,17 +40,22 @@ static const char *number_name(char name[NUMBER_SIZE], uint64_t number)
 
 void run_folder_init(struct run_folder *folder)
 {
-	folder->dir = folder->order = -1;
-	for (int i = 0; i < N_STREAMS; i++)
-		folder->files[i] = -1;
+	folder->dir = folder->record = folder->order = -1;
 }
 
 void run_folder_close(struct run_folder *folder)
 {
 	close_fd(&folder->dir);
+	close_fd(&folder->record);
 	close_fd(&folder->order);
-	for (int i = 0; i < N_STREAMS; i++)
-		close_fd(&folder->files[i]);
+}
+
+int run_folder_open_stream(const struct run_folder *folder, enum stream which)
+{
+	int fd = openat(folder->dir, file_names[which], O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+			0600);
+
+	return fd < 0 ? -errno : fd;
 }
 
 int run_folder_open_order(struct run_folder *folder)
@@ -58,6 +64,20 @@ int run_folder_open_order(struct run_folder *folder)
 			O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	return fd < 0 ? -errno : fd;
+}
+
+int run_folder_write_record(const struct run_folder *folder, struct text *record)
+{
+	ssize_t n;
+
+	record_seal(record);
+	if (record->failed)
+		return -ENOMEM;
+	/* In place, over a longer one perhaps: the seal tells a reader where it ends. */
+	n = pwrite(folder->record, record->data, record->len, 0);
+	if (n < 0)
+		return -errno;
+	return (size_t)n == record->len ? 0 : -ENOSPC;
 }
 
 static void remove_named(struct folders *folders, const char *name)
@@ -80,19 +100,64 @@ void folders_remove(struct folders *folders, uint64_t number)
 	remove_named(folders, number_name(name, number));
 }
 
-/* Opens the folder's files; flags: O_CREAT | O_EXCL for a new one. */
-static int folder_open_files(int parent, const char *name, int flags, struct run_folder *out)
+static int open_folder(int parent, const char *name, struct run_folder *out)
 {
 	out->dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (out->dir < 0)
 		return -errno;
-	for (int i = 0; i < N_STREAMS; i++) {
-		out->files[i] = openat(out->dir, file_names[i],
-				       O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
-		if (out->files[i] < 0)
+	out->record =
+		openat(out->dir, RUN_RECORD, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return out->record < 0 ? -errno : 0;
+}
+
+/* Takes the oldest of what is to go from under its number. False: there is none any more. */
+static bool spare_take_old(struct folders *folders)
+{
+	while (folders->n_evict) {
+		uint64_t number = folders->evict[--folders->n_evict];
+		char name[NUMBER_SIZE];
+
+		if (folders->is_live(folders, number))
+			continue;
+		if (renameat2(folders->dir, number_name(name, number), folders->dir, SPARE_NAME,
+			      RENAME_NOREPLACE) == 0)
+			return true;
+		if (errno != ENOENT) /* the daemon has removed it */
+			break;
+	}
+	return false;
+}
+
+/* Old or new: nothing in it may tell of another run. */
+static int spare_open(struct folders *folders)
+{
+	static const char *const of_one_run[] = { RUN_OUT, RUN_ERR, RUN_ORDER };
+	struct run_folder *spare = &folders->spare;
+	_cleanup_text_ struct text nothing = { 0 };
+	int r = open_folder(folders->dir, SPARE_NAME, spare);
+	struct stat st;
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(of_one_run); i++) {
+		if (unlinkat(spare->dir, of_one_run[i], 0) < 0 && errno != ENOENT)
 			return -errno;
 	}
-	return 0;
+	folders->spare_script =
+		openat(spare->dir, RUN_SCRIPT, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (folders->spare_script < 0 || fstat(folders->spare_script, &st) < 0)
+		return -errno;
+	folders->spare_script_size = MIN((uint64_t)st.st_size, (uint64_t)SCRIPT_KEPT);
+	if (st.st_size > SCRIPT_KEPT && ftruncate(folders->spare_script, SCRIPT_KEPT) < 0)
+		return -errno;
+	return run_folder_write_record(spare, &nothing);
+}
+
+static void spare_drop(struct folders *folders)
+{
+	close_fd(&folders->spare_script);
+	run_folder_close(&folders->spare);
+	remove_named(folders, SPARE_NAME);
 }
 
 static int spare_make(struct folders *folders)
@@ -101,7 +166,7 @@ static int spare_make(struct folders *folders)
 
 	if (folders->spare_script >= 0)
 		return 0;
-	if (mkdirat(folders->dir, SPARE_NAME, 0700) < 0) {
+	if (!spare_take_old(folders) && mkdirat(folders->dir, SPARE_NAME, 0700) < 0) {
 		if (errno != EEXIST)
 			return -errno;
 		/* Left by a keeper that was killed. */
@@ -109,17 +174,9 @@ static int spare_make(struct folders *folders)
 		if (mkdirat(folders->dir, SPARE_NAME, 0700) < 0)
 			return -errno;
 	}
-	r = folder_open_files(folders->dir, SPARE_NAME, O_CREAT | O_EXCL, &folders->spare);
-	if (r == 0) {
-		folders->spare_script = openat(folders->spare.dir, RUN_SCRIPT,
-					       O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-		if (folders->spare_script < 0)
-			r = -errno;
-	}
-	if (r < 0) {
-		run_folder_close(&folders->spare);
-		remove_named(folders, SPARE_NAME);
-	}
+	r = spare_open(folders);
+	if (r < 0)
+		spare_drop(folders);
 	return r;
 }
 
@@ -127,13 +184,6 @@ static void spare_task_run(struct loop_task *task)
 {
 	/* What stands in the way is met again, and reported, by the next folders_make(). */
 	spare_make(container_of(task, struct folders, spare_task));
-}
-
-static void spare_drop(struct folders *folders)
-{
-	close_fd(&folders->spare_script);
-	run_folder_close(&folders->spare);
-	remove_named(folders, SPARE_NAME);
 }
 
 int folders_make(struct folders *folders, uint64_t number, const char *script, size_t len,
@@ -145,6 +195,9 @@ int folders_make(struct folders *folders, uint64_t number, const char *script, s
 	if (r < 0)
 		return r;
 	r = write_full(folders->spare_script, script, len);
+	if (r == 0 && folders->spare_script_size > len &&
+	    ftruncate(folders->spare_script, (off_t)len) < 0)
+		r = -errno;
 	if (r == 0 && renameat2(folders->dir, SPARE_NAME, folders->dir, number_name(name, number),
 				RENAME_NOREPLACE) < 0)
 		r = -errno;
@@ -166,7 +219,7 @@ int folders_reopen(struct folders *folders, uint64_t number, struct run_folder *
 	int r;
 
 	run_folder_init(out);
-	r = folder_open_files(folders->dir, number_name(name, number), 0, out);
+	r = open_folder(folders->dir, number_name(name, number), out);
 	if (r < 0)
 		run_folder_close(out);
 	return r;
@@ -195,6 +248,9 @@ static int list_ended(struct folders *folders, uint64_t **out, size_t *n_out)
 	while ((e = readdir(dir))) {
 		uint64_t number;
 
+		/* What the daemon was removing when it died, or is removing. */
+		if (!strncmp(e->d_name, RUN_GONE_PREFIX, strlen(RUN_GONE_PREFIX)))
+			remove_named(folders, e->d_name);
 		if (parse_u64(e->d_name, 1, UINT64_MAX, &number) < 0)
 			continue;
 		folders->newest = MAX(folders->newest, number);
@@ -217,11 +273,18 @@ static int list_ended(struct folders *folders, uint64_t **out, size_t *n_out)
 	return 0;
 }
 
+/*
+ * How many more than keep may be there at present before some are to go. They stay until new runs
+ * have taken them, so half of what may gather at the most.
+ */
+static uint64_t slack(const struct folders *folders)
+{
+	return folders->idle ? 0 : (folders->keep / 4 + EVICT_SLACK) / 2;
+}
+
 static bool too_many(const struct folders *folders)
 {
-	uint64_t slack = folders->idle ? 0 : folders->keep / 4 + EVICT_SLACK;
-
-	return folders->n_ended > folders->keep + slack;
+	return folders->n_ended > folders->keep + slack(folders);
 }
 
 /* Makes the list of what goes: all but the newest keep ended runs. */
@@ -230,10 +293,8 @@ static void evict_plan(struct folders *folders)
 	_cleanup_free_ uint64_t *numbers = NULL;
 	size_t n = 0, keep = (size_t)MIN(folders->keep, (uint64_t)SIZE_MAX), n_evict = 0;
 
-	if (list_ended(folders, &numbers, &n) < 0)
-		return;
-	folders->n_ended = n;
-	folders->scanned = true;
+	folders->scanned = list_ended(folders, &numbers, &n) == 0;
+	folders->n_ended = n; /* none if it failed: the next end tries again */
 	if (!too_many(folders))
 		return;
 	for (size_t i = keep; i < n; i++) {
@@ -248,24 +309,21 @@ static void evict_plan(struct folders *folders)
 		folders->before_removal(folders, folders->evict, n_evict);
 }
 
+/* Removing waits for a pause; until then new runs take what is to go, one each. */
 static void evict_task_run(struct loop_task *task)
 {
 	struct folders *folders = container_of(task, struct folders, evict_task);
 
 	if (!folders->n_evict)
 		evict_plan(folders);
-	for (int i = 0; i < EVICT_AT_A_TIME && folders->n_evict; i++) {
+	if (folders->n_evict > slack(folders)) {
 		uint64_t number = folders->evict[--folders->n_evict];
 
 		if (!folders->is_live(folders, number))
 			folders_remove(folders, number);
 	}
-	if (folders->n_evict) {
+	if (folders->n_evict > slack(folders) || (!folders->n_evict && too_many(folders)))
 		loop_task_add(folders->loop, task);
-	} else {
-		free(folders->evict);
-		folders->evict = NULL;
-	}
 }
 
 static void evict_timer_fire(struct loop_timer *timer)
@@ -273,7 +331,7 @@ static void evict_timer_fire(struct loop_timer *timer)
 	struct folders *folders = container_of(timer, struct folders, evict_timer);
 
 	folders->idle = true;
-	if (too_many(folders))
+	if (folders->n_evict || too_many(folders))
 		loop_task_add(folders->loop, &folders->evict_task);
 }
 
@@ -281,7 +339,7 @@ void folders_note_ended(struct folders *folders)
 {
 	folders->n_ended++;
 	folders->idle = false;
-	if (!folders->scanned || too_many(folders))
+	if (!folders->scanned || (too_many(folders) && !folders->n_evict))
 		loop_task_add(folders->loop, &folders->evict_task);
 	loop_timer_set(folders->loop, &folders->evict_timer, EVICT_IDLE_MS);
 }

@@ -1,7 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The folder runs/ of a box: making a run's folder fast (an empty one is always kept ready, so a
- * new run costs one rename and one write), and removing old ones. Knows nothing of what runs.
+ * The folder runs/ of a box: making a run's folder fast, and removing old ones. One is always kept
+ * ready, so a new run costs one rename and one write; and where old ones have to go, the ready one
+ * is an old one: making and freeing files is what costs on a disk (a filesystem that discards frees
+ * no block without waiting for the device). Knows nothing of what runs.
+ *
+ * So a folder, its RUN_SCRIPT and its RUN_RECORD may belong to another run later, but only after
+ * the folder has lost its number: who reads them by path and then still finds the same folder under
+ * that number has read that run's. RUN_OUT, RUN_ERR and RUN_ORDER are a run's own for ever, and
+ * exist only if something was written to them.
  */
 #ifndef KEEPER_FOLDERS_H
 #define KEEPER_FOLDERS_H
@@ -10,14 +17,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/text.h"
 #include "keeper/loop.h"
 #include "protocol.h"
 
 /* The descriptors of a run's folder; -1 what is not open. */
 struct run_folder {
 	int dir;
-	int files[N_STREAMS]; /* RUN_OUT, RUN_ERR, for reading and writing */
-	int order;	      /* RUN_ORDER, made when it is needed */
+	int record; /* RUN_RECORD, for writing */
+	int order;  /* RUN_ORDER, made when it is needed */
 };
 
 struct folders {
@@ -28,9 +36,10 @@ struct folders {
 	uint64_t newest;  /* highest number made or seen */
 	struct run_folder spare;
 	int spare_script;
+	uint64_t spare_script_size;
 	struct loop_task spare_task, evict_task;
 	struct loop_timer evict_timer;
-	uint64_t *evict; /* numbers to remove, oldest last; malloc'd */
+	uint64_t *evict; /* numbers to remove or to use again, oldest last; malloc'd */
 	size_t n_evict;
 	bool scanned, idle;
 	/* Is that run live? Then its folder stays. */
@@ -55,6 +64,10 @@ int folders_reopen(struct folders *folders, uint64_t number, struct run_folder *
 void folders_remove(struct folders *folders, uint64_t number);
 /* A run has ended for good: its folder counts, and old ones go when there are too many. */
 void folders_note_ended(struct folders *folders);
+/* Makes and opens RUN_OUT or RUN_ERR, for reading and writing. A descriptor or -errno. */
+int run_folder_open_stream(const struct run_folder *folder, enum stream which);
+/* Seals the text (base/kv.h) and makes it the run's record. 0 or -errno. */
+int run_folder_write_record(const struct run_folder *folder, struct text *record);
 /* Opens the run's RUN_ORDER for appending. A descriptor or -errno. */
 int run_folder_open_order(struct run_folder *folder);
 

@@ -115,11 +115,10 @@ static void run_write_record(struct run *run)
 	memcpy(record.end_size, run->end_size, sizeof(record.end_size));
 	record_write(&t, &record);
 	run->record_is_old = false;
-	if (t.failed || run->folder.dir < 0)
+	if (run->folder.dir < 0)
 		return;
-	r = write_file_at(run->folder.dir, RUN_RECORD, t.data, t.len, 0);
-	/* ENOENT: the daemon has removed the run. */
-	if (r < 0 && r != -ENOENT)
+	r = run_folder_write_record(&run->folder, &t);
+	if (r < 0)
 		log_error("run %llu: write its record: %s", (unsigned long long)run->number,
 			  strerror(-r));
 }
@@ -353,12 +352,16 @@ int runs_watch_ended(struct runs *runs, uint64_t number, enum stream which)
 	_cleanup_text_ struct text path = { 0 };
 	struct stat st;
 
-	text_printf(&path, "%llu/%s", (unsigned long long)number,
-		    which == STREAM_OUT ? RUN_OUT : RUN_ERR);
+	text_printf(&path, "%llu", (unsigned long long)number);
 	if (path.failed)
 		return -ENOMEM;
 	if (fstatat(runs->folders.dir, path.data, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
+	text_printf(&path, "/%s", which == STREAM_OUT ? RUN_OUT : RUN_ERR);
+	if (path.failed)
+		return -ENOMEM;
+	if (fstatat(runs->folders.dir, path.data, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		st.st_size = 0; /* nothing was ever written to it */
 	say_grown(runs, number, which, st.st_size, true);
 	return 0;
 }
@@ -394,6 +397,13 @@ static void stream_before(struct fifo *fifo)
 		return;
 	if (ioctl(fifo->source.fd, FIONREAD, &waiting) == 0 && waiting > 0)
 		run_take_turn(run, which);
+}
+
+static int stream_open(struct fifo *fifo)
+{
+	struct run *run = fifo->owner;
+
+	return run_folder_open_stream(&run->folder, run->streams[STREAM_ERR] == fifo);
 }
 
 static void run_note_error(struct run *run, enum stream which)
@@ -438,8 +448,8 @@ void run_begin(struct run *run, const char *cwd, struct fifo *const streams[N_ST
 	for (int i = 0; i < N_STREAMS; i++) {
 		struct fifo *fifo = streams[i];
 
-		fifo->file = take_fd(&run->folder.files[i]);
 		fifo->owner = run;
+		fifo->open = stream_open;
 		fifo->before = stream_before;
 		fifo->after = stream_after;
 		run->streams[i] = fifo;

@@ -3,6 +3,7 @@
 connects to a running one), submits scripts and waits for their ends."""
 import array
 import os
+import re
 import select
 import socket
 import struct
@@ -135,6 +136,17 @@ class Link:
         return self.replies[tag]
 
 
+def hash_bytes(data):
+    """That of runtime/base/text.h."""
+    h, ones = 0xcbf29ce484222325, (1 << 64) - 1
+    for byte in data:
+        h = (h ^ byte) * 0x100000001b3 & ones
+    h = h + 0x9e3779b97f4a7c15 & ones
+    h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9 & ones
+    h = (h ^ (h >> 27)) * 0x94d049bb133111eb & ones
+    return h ^ (h >> 31)
+
+
 class Keeper(Link):
     """A keeper of our own with a box in folder."""
 
@@ -182,12 +194,24 @@ class Keeper(Link):
         return os.path.join(self.folder, "runs", str(run.number), name)
 
     def read(self, run, name, size=None):
-        with open(self.path(run, name), "rb") as f:
-            return f.read() if size is None else f.read(size)
+        """A file of a run; a stream that nothing was written to has none."""
+        try:
+            with open(self.path(run, name), "rb") as f:
+                return f.read() if size is None else f.read(size)
+        except FileNotFoundError:
+            if name not in ("out", "err") or not os.path.isdir(self.path(run, "")):
+                raise
+            return b""
 
     def record(self, run):
-        text = self.read(run, "record").decode()
-        return dict(line.split(" = ", 1) for line in text.splitlines())
+        """{} of one that has none yet."""
+        for _ in range(1000):
+            data = self.read(run, "record")
+            seal = re.search(rb"^sum = ([0-9a-f]{16})\n", data, re.MULTILINE)
+            if seal and int(seal[1], 16) == hash_bytes(data[:seal.start()]):
+                return dict(line.split(" = ", 1)
+                            for line in data[:seal.start()].decode().splitlines()[1:])
+        raise AssertionError(f"a record that is not whole: {data!r}")
 
     def end(self, kind=DESTROY, v=()):
         reply = self.request(kind, v=v, timeout=15)

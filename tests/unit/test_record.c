@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* keeper/record and keeper/driver: texts that others read. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -104,6 +106,65 @@ static void ended_run(void **state)
 		"ended=2000;out_end=3;err_end=4000000000;truncated=yes;");
 }
 
+static void seal(const struct record *record, char file[512])
+{
+	_cleanup_text_ struct text t = { 0 };
+
+	memset(file, 0, 512);
+	if (record)
+		record_write(&t, record);
+	record_seal(&t);
+	assert_int_equal(snprintf(file, 512, "%s", t.data), t.len);
+}
+
+static void unseal(char *file, struct seen *seen)
+{
+	int line;
+
+	*seen = (struct seen){ 0 };
+	assert_int_equal(record_unseal(file), 0);
+	assert_int_equal(record_parse(file, note, seen, &line), 0);
+}
+
+/* As a reader finds it while it is written over the older one. */
+static void write_over(const char *older, const char *newer, char torn[512])
+{
+	const size_t len = strlen(newer);
+
+	for (size_t done = 0; done <= len; done++) {
+		memcpy(torn, older, 512);
+		memcpy(torn, newer, done);
+		if (done < len && strcmp(torn, older) != 0)
+			assert_int_equal(record_unseal(torn), -EAGAIN);
+	}
+}
+
+static void sealed(void **state)
+{
+	const struct record longer = { .session = "default", .token = "a", .cwd = "/a/long/one" };
+	const struct record shorter = { .session = "", .token = "b", .cwd = "/x\nsum = 1" };
+	char files[3][512], torn[512];
+	struct seen seen;
+
+	(void)state;
+	seal(&longer, files[0]);
+	seal(&shorter, files[1]);
+	seal(NULL, files[2]);
+	write_over(files[0], files[1], torn);
+	unseal(torn, &seen);
+	assert_string_equal(seen.text, "session=;cwd=/x\nsum = 1;state=queued;token=b;");
+	write_over(files[0], files[2], torn);
+	unseal(torn, &seen);
+	assert_string_equal(seen.text, "");
+	write_over(files[2], files[0], torn);
+	unseal(torn, &seen);
+	assert_string_equal(seen.text, "session=default;cwd=/a/long/one;state=queued;token=a;");
+	/* Of a keeper that knew no seals. */
+	snprintf(torn, sizeof(torn), "state = exited\n");
+	unseal(torn, &seen);
+	assert_string_equal(seen.text, "state=exited;");
+}
+
 static void driver_names_its_folder(void **state)
 {
 	(void)state;
@@ -124,6 +185,7 @@ int main(void)
 		cmocka_unit_test(queued_run),
 		cmocka_unit_test(ended_run),
 		cmocka_unit_test(run_of_its_own),
+		cmocka_unit_test(sealed),
 		cmocka_unit_test(driver_names_its_folder),
 	};
 
