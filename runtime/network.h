@@ -48,8 +48,11 @@ enum net_msg {
 	NET_ATTACH,
 
 	/* sandbox-net to both. */
-	NET_REPLY, /* tag, run; v0 = 0 or errno; payload: a sentence when not 0 */
-	NET_WARN,  /* payload: a sentence for people */
+	NET_REPLY,  /* tag, run; v0 = 0 or errno; payload: a sentence when not 0 */
+	NET_WARN,   /* payload: a sentence for people */
+	NET_UNABLE, /* to a daemon, after its first message: no box can have a network; payload: why.
+		     * What asks for one gets the same sentence, with EOPNOTSUPP where it is the
+		     * machine that cannot, and EADDRINUSE where network.subnet is to be changed: v0 */
 };
 
 #endif

@@ -30,7 +30,8 @@
  *   pids=N            0 = no limit
  *   cpus_milli=N      thousandths of a CPU; 0 = no limit
  *   keep_runs=N       how many ended runs stay on disk at the least
- *   network=private   the box gets a link from sandbox-net (network.h); else loopback only
+ *   network=private   the box gets a link from sandbox-net (network.h); if-any: or starts without
+ *                     where the machine can have none, and says why; else loopback only
  *   env.NAME=VALUE    the whole environment that the session's shell starts with
  *   cwd=PATH          working directory of the session's shell (else /workspace)
  *   tz=PATH           the host's zone file below /usr/share/zoneinfo, may be absent

@@ -84,7 +84,9 @@ struct box {
 	atomic_bool gone;    /* not even there any more */
 	uint32_t block;	     /* number of its block of ids while it runs, else 0 */
 
-	bool net_private;	    /* net/mode */
+	bool net_private;	  /* net/mode */
+	bool net_chosen;	  /* somebody wrote that; else the box starts without, if need be */
+	unsigned int net_changes; /* counts writes */
 	char *net_allow, *net_deny; /* as written, never NULL */
 	uint64_t net_bandwidth;	    /* bytes/s, UINT64_MAX unlimited */
 

@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "box.h"
 #include "daemon.h"
 #include "dirs.h"
@@ -33,9 +34,63 @@
 
 /* --- writing ------------------------------------------------------------------------------------ */
 
+/* What a write that the kernel refuses puts back. */
+struct net_undo {
+	unsigned int changes; /* of the box, with this write */
+	bool private, chosen;
+	uint64_t bandwidth;
+	size_t deny; /* offset of that in lists; allow is at 0 */
+	char lists[];
+};
+
+static struct chunk *undo_new(const struct box *box)
+{
+	size_t allow = strlen(box->net_allow) + 1, deny = strlen(box->net_deny) + 1;
+	struct chunk *chunk = chunk_new(sizeof(struct net_undo) + allow + deny);
+	struct net_undo undo = {
+		.changes = box->net_changes + 1,
+		.private = box->net_private,
+		.chosen = box->net_chosen,
+		.bandwidth = box->net_bandwidth,
+		.deny = allow,
+	};
+
+	if (!chunk)
+		return NULL;
+	memcpy(chunk->bytes, &undo, sizeof(undo));
+	memcpy(chunk->bytes + sizeof(undo), box->net_allow, allow);
+	memcpy(chunk->bytes + sizeof(undo) + allow, box->net_deny, deny);
+	return chunk;
+}
+
+/* A later write stands. box->lock held. */
+static void undo(struct box *box, const struct chunk *chunk)
+{
+	const char *lists = chunk->bytes + sizeof(struct net_undo);
+	struct net_undo was;
+
+	memcpy(&was, chunk->bytes, sizeof(was));
+	if (was.changes != box->net_changes || box->removed)
+		return;
+	if (string_replace(&box->net_allow, lists) < 0 ||
+	    string_replace(&box->net_deny, lists + was.deny) < 0)
+		log_error("box %s: put its network's settings back: out of memory", box->name);
+	box->net_private = was.private;
+	box->net_chosen = was.chosen;
+	box->net_bandwidth = was.bandwidth;
+	store_save(box);
+	net_update(box, 0);
+}
+
 static void write_answer(struct park *park, int error)
 {
-	free(take_ptr(park->chunk));
+	_cleanup_chunk_ struct chunk *chunk = take_ptr(park->chunk);
+
+	if (error && error != EINTR) {
+		pthread_mutex_lock(&park->box->lock);
+		undo(park->box, chunk);
+		pthread_mutex_unlock(&park->box->lock);
+	}
 	if (error)
 		fuse_reply_err(park->req, error);
 	else
@@ -71,6 +126,7 @@ static int net_write(struct ctx *ctx, struct handle *h, const char *data, size_t
 	struct park_wait wait = { .size = size, .tag = keeper_new_tag() };
 	_cleanup_free_ char *value = value_so_far(ctx, h, data, size);
 	struct box *box = ctx->box;
+	_cleanup_chunk_ struct chunk *chunk = NULL;
 	int r;
 
 	if (!value) {
@@ -79,15 +135,22 @@ static int net_write(struct ctx *ctx, struct handle *h, const char *data, size_t
 		return -EINVAL;
 	}
 	pthread_mutex_lock(&box->lock);
-	r = box->removed ? -ESTALE : store(ctx, value);
-	if (r == 0)
+	chunk = undo_new(box);
+	r = box->removed ? -ESTALE : chunk ? store(ctx, value) : -ENOMEM;
+	if (r == 0) {
+		box->net_changes++;
 		r = store_save(box);
+	}
 	/* A start under way asks for itself, with what is set by then. */
 	if (r == 0 && box->keeper)
 		r = ask(box, wait.tag);
+	if (r == 1)
+		r = park_add(&box->parks, &box->lock, &write_park, ctx->req, h, box, &wait) ?: 1;
+	if (r < 0 && chunk)
+		undo(box, chunk);
 	if (r == 1) {
-		r = park_add(&box->parks, &box->lock, &write_park, ctx->req, h, box, &wait);
-		r = r < 0 ? r : TREE_ANSWERED;
+		box->parks.first->chunk = take_ptr(chunk); /* that is the one */
+		r = TREE_ANSWERED;
 	}
 	pthread_mutex_unlock(&box->lock);
 	return r;
@@ -102,19 +165,31 @@ static int net_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset
 
 static int net_mode_show(struct ctx *ctx, struct text *out)
 {
-	text_add_str(out, ctx->box->net_private ? "private\n" : "none\n");
+	const struct box *box = ctx->box;
+	char why[256];
+
+	net_unable(why, sizeof(why));
+	text_add_str(out,
+		     box->net_private && (box->net_chosen || !why[0]) ? "private\n" : "none\n");
 	return 0;
 }
 
 static int net_mode_store(struct ctx *ctx, const char *value)
 {
 	bool private = !strcmp(value, "private") || !strcmp(value, "private\n");
+	char why[256];
 
 	if (!private && strcmp(value, "none") && strcmp(value, "none\n")) {
 		tree_refuse(ctx, "net/mode: none or private");
 		return -EINVAL;
 	}
+	net_unable(why, sizeof(why));
+	if (private && why[0]) {
+		tree_refuse(ctx, "net/mode: this machine has no network for boxes: %s", why);
+		return -EOPNOTSUPP;
+	}
 	ctx->box->net_private = private;
+	ctx->box->net_chosen = true;
 	return 0;
 }
 
@@ -287,7 +362,7 @@ static int net_log_show(struct ctx *ctx, struct text *out)
 
 static void rules_answer(struct park *park, int error)
 {
-	_cleanup_free_ struct chunk *chunk = take_ptr(park->chunk);
+	_cleanup_chunk_ struct chunk *chunk = take_ptr(park->chunk);
 	struct handle *h = park->handle;
 
 	if (error) {

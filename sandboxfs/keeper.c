@@ -329,7 +329,7 @@ static void start_fields(const struct box *box, const char *image_dir, struct te
 	if (zone[0])
 		field_add(t, "tz", zone);
 	if (box->net_private)
-		field_add(t, "network", "private");
+		field_add(t, "network", box->net_chosen ? "private" : "if-any");
 	env_start_fields(&box->sessions->env, box_user_is_root(box, ""), t);
 }
 

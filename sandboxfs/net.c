@@ -42,8 +42,9 @@ static struct msg_link net_link = { .sock = -1 };
 static struct watch net_watch = { .fd = -1 };
 static int64_t crashes[CRASHES];
 static unsigned int n_crashes;
-static bool ending; /* its end is what we asked for */
-static bool fresh;  /* it was started by this daemon, and knows no box yet */
+static bool ending;	 /* its end is what we asked for */
+static char unable[256]; /* why no box can have a network; "" they can, as far as is known */
+static bool fresh;	 /* it was started by this daemon, and knows no box yet */
 
 static void on_net(struct watch *watch, uint32_t events);
 
@@ -138,6 +139,7 @@ static int start_process(void)
 		return r;
 	}
 	ending = false;
+	unable[0] = '\0';
 	return take_link(pair[0]);
 }
 
@@ -209,6 +211,22 @@ static int ensure(void)
 	return start_process();
 }
 
+void net_unable(char *why, size_t size)
+{
+	pthread_mutex_lock(&net_lock);
+	snprintf(why, size, "%s", unable);
+	pthread_mutex_unlock(&net_lock);
+}
+
+static void on_unable(const char *why)
+{
+	pthread_mutex_lock(&net_lock);
+	snprintf(unable, sizeof(unable), "%s", why);
+	pthread_mutex_unlock(&net_lock);
+	log_warn("no box can have a network: %s", why);
+	why_add(&root_why, 0, "no box can have a network: %s", why);
+}
+
 /* --- asking ------------------------------------------------------------------------------------- */
 
 /* NET_BOX; net_lock held. */
@@ -257,9 +275,9 @@ int net_update(struct box *box, uint64_t tag)
 	if (!box->keeper || !box->net_private)
 		return 0;
 	pthread_mutex_lock(&net_lock);
-	r = net_link.sock < 0 ? -EIO : send_box(box, tag);
+	r = unable[0] ? 0 : net_link.sock < 0 ? -EIO : send_box(box, tag) ?: 1;
 	pthread_mutex_unlock(&net_lock);
-	return r < 0 ? r : 1;
+	return r;
 }
 
 int net_switch(struct box *box, uint64_t tag)
@@ -287,9 +305,9 @@ int net_ask_rules(struct box *box, uint64_t tag)
 	if (!box->keeper || !box->net_private)
 		return 0;
 	pthread_mutex_lock(&net_lock);
-	r = net_link.sock < 0 ? -EIO : send_plain(NET_RULES, box, tag);
+	r = unable[0] ? 0 : net_link.sock < 0 ? -EIO : send_plain(NET_RULES, box, tag) ?: 1;
 	pthread_mutex_unlock(&net_lock);
-	return r < 0 ? r : 1;
+	return r;
 }
 
 void net_forget(struct box *box)
@@ -320,11 +338,11 @@ static void on_reply(const struct msg *m, const char *payload)
 				p->handle->row->name, payload);
 			continue;
 		}
-		p->chunk = malloc(sizeof(*p->chunk) + m->len);
-		if (p->chunk) {
-			p->chunk->len = m->len;
+		if (p->chunk)
+			continue; /* a write's: what it would have to undo */
+		p->chunk = chunk_new(m->len);
+		if (p->chunk)
 			memcpy(p->chunk->bytes, payload, m->len);
-		}
 	}
 	ready = park_collect(&box->parks, 0, NULL);
 	pthread_mutex_unlock(&box->lock);
@@ -427,6 +445,8 @@ static void on_net(struct watch *watch, uint32_t events)
 			on_reply(&m, payload);
 		else if (m.type == NET_WARN)
 			why_add(&root_why, 0, "%s", payload);
+		else if (m.type == NET_UNABLE)
+			on_unable(payload);
 	}
 }
 

@@ -7,19 +7,16 @@
 #ifndef SANDBOXFS_NET_H
 #define SANDBOXFS_NET_H
 
-#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "box.h"
 
-/* A box's settings of its network; strings are never NULL. */
-struct net_change {
-	const char *allow, *deny;
-	uint64_t bandwidth; /* bytes/s each way, UINT64_MAX unlimited */
-};
-
-/* Event thread, once the mount answers: finds a living sandbox-net again, or starts one if a box has or will have need. */
+/* Event thread, once the mount answers: finds a living sandbox-net again, or starts one if a box has
+ * or will have need. */
 void net_start(void);
+/* Why no box can have a network here; "" where nothing of that is known. */
+void net_unable(char *why, size_t size);
 /* Before the box's keeper starts: its rules are known. 0 or -errno with a sentence. */
 int net_prepare(struct box *box, const char **why);
 /* The rules have changed: replied with the tag, as by a keeper. 0 nothing runs, 1 asked, -errno. */

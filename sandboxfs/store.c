@@ -269,6 +269,7 @@ static void meta_text(const struct box *box, struct text *t)
 	record_add(t, "image_key", box->image_key);
 	record_add(t, "cwd", box->sessions->cwd);
 	record_add(t, "network", box->net_private ? "private" : "none");
+	record_add_u64(t, "network_chosen", box->net_chosen);
 	record_add(t, "allow", box->net_allow);
 	record_add(t, "deny", box->net_deny);
 	record_add_u64(t, "bandwidth", box->net_bandwidth);
@@ -378,6 +379,8 @@ static int network_line(struct box *box, const char *key, const char *value)
 
 	if (!strcmp(key, "network"))
 		box->net_private = !strcmp(value, "private");
+	else if (!strcmp(key, "network_chosen"))
+		box->net_chosen = !strcmp(value, "1");
 	else if (!strcmp(key, "allow"))
 		r = string_replace(&box->net_allow, value) < 0 ? -ENOMEM : 1;
 	else if (!strcmp(key, "deny"))

@@ -20,8 +20,9 @@ struct box_settings {
 	const char *user;   /* whom commands run as if nobody says; "" is root */
 	uid_t uid_base, storage_base;
 	uint64_t memory_bytes, max_pids, cpus_milli, keep_runs;
-	bool network;	    /* more than loopback */
-	const char *fields; /* the field list itself, for env.NAME */
+	bool network;	     /* more than loopback */
+	bool network_if_any; /* or less, where the machine can have none */
+	const char *fields;  /* the field list itself, for env.NAME */
 	size_t fields_len;
 };
 
@@ -47,6 +48,7 @@ struct box {
 	int usr;	/* O_PATH, its /usr, an overlay of its own: held for box_close() */
 	int network;	/* to sandbox-net: the box has a link as long as it is open. -1: none */
 	int network_ns; /* its network namespace */
+	char network_why[256]; /* why it has no network after all */
 	struct cgroup *cgroup;
 	struct groups *groups;	  /* NULL where the machine can make none */
 	struct init_client *init; /* init_client.h */

@@ -67,7 +67,9 @@ int init_client_pair(int *keepers, int *inits)
 		return -errno;
 	/* Older kernels give no descriptor: open_pidfd() below. */
 	setsockopt(ends[0], SOL_SOCKET, SO_PASSPIDFD, &on, sizeof(on));
-	if (setsockopt(ends[0], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+	/* A machine that keeps CAP_NET_ADMIN from us gives what its net.core.wmem_max allows. */
+	if (setsockopt(ends[0], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0 &&
+	    (errno != EPERM || setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) < 0))
 		return -errno;
 	return set_nonblock(ends[0]);
 }

@@ -205,6 +205,8 @@ static int keeper_start(struct keeper *k, const struct msg *start, struct failur
 		close(dir);
 		return fail(why, r, "start the box");
 	}
+	if (k->box.network_why[0])
+		daemon_why(&k->daemon, "this box has no network: %s", k->box.network_why);
 	groups_serve(k->box.groups, &k->loop);
 	k->started_us = realtime_us();
 	r = start_service(k, why);

@@ -153,6 +153,7 @@ int box_settings_parse(struct box_settings *set, const char *fields, size_t len,
 	if (!set->user)
 		set->user = "";
 	network = field_get(fields, len, "network");
-	set->network = network && !strcmp(network, "private");
+	set->network_if_any = network && !strcmp(network, "if-any");
+	set->network = set->network_if_any || (network && !strcmp(network, "private"));
 	return check_words(set, why);
 }

@@ -352,7 +352,15 @@ static int wait_for_init(struct start *s)
 
 static int wait_for_network(struct start *s)
 {
-	return s->set->network ? network_wait(s->box->network, s->why) : 0;
+	int r = s->set->network ? network_wait(s->box->network, s->why) : 0;
+
+	if (r == 0 || !s->set->network_if_any || s->why->error != EOPNOTSUPP)
+		return r;
+	/* Nobody asked for it: loopback alone holds what private would. */
+	close_fd(&s->box->network);
+	snprintf(s->box->network_why, sizeof(s->box->network_why), "%s", s->why->text);
+	*s->why = (struct failure){ 0 };
+	return 0;
 }
 
 static int look_into_box(struct start *s)

@@ -100,7 +100,8 @@ static int serve(const char *state_path, const char *subnet)
 		return 1;
 	if (router_make(&net, subnet) < 0) {
 		/* Boxes get this as the reason. */
-		peers_warn(&net, "no box can have a network: %s", net.failed);
+		log_warn("no box can have a network: %s", net.failed);
+		peers_unable(&net);
 	} else {
 		boxes_refresh(&net.refresh);
 	}

@@ -86,6 +86,7 @@ struct net {
 	size_t n_boxes, n_attached;
 	bool forwarding, guard;
 	char failed[256]; /* why there can be no network here; "" it works */
+	int failed_errno; /* EOPNOTSUPP, or EADDRINUSE: the settings are why */
 	struct loop_source monitor_events;
 	struct loop_timer refresh;
 	struct loop_task bury;
@@ -147,6 +148,8 @@ void peers_stop(struct net *net);
 void peers_box_known(struct net *net, struct net_box *box);
 /* The keeper's connection of a box that ends from our side. */
 void peers_cut(struct net *net, struct conn *keeper);
+/* Tells the daemon of net->failed. */
+void peers_unable(struct net *net);
 void peers_warn(struct net *net, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

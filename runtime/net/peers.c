@@ -108,6 +108,17 @@ static void reply(struct conn *conn, uint64_t tag, uint64_t box, int r, const ch
 		conn_send(conn, &m, payload);
 }
 
+void peers_unable(struct net *net)
+{
+	const struct msg m = { .type = NET_UNABLE,
+			       .v = { net->failed_errno },
+			       .len = (uint32_t)strlen(net->failed) };
+	struct conn *conn = daemon_conn();
+
+	if (conn)
+		conn_send(conn, &m, net->failed);
+}
+
 void peers_warn(struct net *net, const char *fmt, ...)
 {
 	struct conn *conn = daemon_conn();
@@ -160,7 +171,7 @@ static void on_attach(struct conn *conn, const struct msg *m, int *ns)
 	conn->box = m->run;
 	conn->tag = m->tag;
 	if (owner->failed[0]) {
-		reply(conn, m->tag, m->run, -EOPNOTSUPP, owner->failed);
+		reply(conn, m->tag, m->run, -owner->failed_errno, owner->failed);
 		return;
 	}
 	if (*ns < 0) {
@@ -183,7 +194,7 @@ static void on_box(struct conn *conn, const struct msg *m, const char *payload, 
 	int r;
 
 	if (owner->failed[0]) {
-		reply(conn, m->tag, m->run, -EOPNOTSUPP, owner->failed);
+		reply(conn, m->tag, m->run, -owner->failed_errno, owner->failed);
 		return;
 	}
 	r = box_set(owner, m->run, allow ? allow : "", deny ? deny : "",
@@ -224,6 +235,8 @@ static void on_hello(struct conn *conn, const struct msg *m)
 	conn->is_daemon = true;
 	end_wanted = false;
 	reply(conn, m->tag, m->run, 0, NULL);
+	if (owner->failed[0])
+		peers_unable(owner);
 }
 
 static void on_message(struct conn *conn, const struct msg *m, const char *payload, int *fd)

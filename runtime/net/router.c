@@ -107,7 +107,10 @@ static bool collides(struct net *net, const struct net_address *subnet)
 static int fail(struct net *net, int r, const char *what)
 {
 	if (!net->failed[0])
-		snprintf(net->failed, sizeof(net->failed), "%s: %s", what, strerror(-r));
+		snprintf(net->failed, sizeof(net->failed), "%s: %s%s", what, strerror(-r),
+			 r == -EPERM ? " (CAP_NET_ADMIN is needed)" : "");
+	if (!net->failed_errno)
+		net->failed_errno = EOPNOTSUPP;
 	return r;
 }
 
@@ -429,11 +432,11 @@ int router_make(struct net *net, const char *subnet)
 	/* From here the process is in the router's namespace, until all that belongs there is made.
 	 * netlink sockets stay where they were opened. */
 	r = strcmp(subnet, "auto") ? choose_given(net, subnet) : choose_auto(net);
+	router_leave(net);
 	if (r < 0) {
-		router_leave(net);
+		net->failed_errno = EADDRINUSE;
 		return r;
 	}
-	router_leave(net);
 	choose_ipv6(net);
 	r = router_enter(net, net->router_ns);
 	if (r == 0)
@@ -448,10 +451,11 @@ int router_make(struct net *net, const char *subnet)
 	if (r < 0)
 		return fail(net, r, "set the rules of the packet filter (nf_tables)");
 	r = make_slots(net);
-	if (r < 0)
-		return r;
-	net->monitor_events = (struct loop_source){ link_fd(net->monitor), on_monitor };
-	return loop_add(&net->loop, &net->monitor_events, EPOLLIN);
+	if (r == 0) {
+		net->monitor_events = (struct loop_source){ link_fd(net->monitor), on_monitor };
+		r = loop_add(&net->loop, &net->monitor_events, EPOLLIN);
+	}
+	return r < 0 ? fail(net, r, "watch the machine's addresses") : 0;
 }
 
 void router_free(struct net *net)

@@ -337,6 +337,7 @@ class Mount:
         self.log = os.path.join(self.folder, "log")
         self.options = dict(options or {})
         self.ini = ini
+        self.wrapper = []  # a command that executes the daemon
         self.proc = None
         self.boxes = 0
         self.cgroups = set()
@@ -369,7 +370,7 @@ class Mount:
     def start(self, timeout=30.0):
         """Mounts and waits until the mount answers."""
         with open(self.log, "ab") as log:
-            self.proc = subprocess.Popen(self.argv("-f"), stdin=subprocess.DEVNULL, stdout=log,
+            self.proc = subprocess.Popen([*self.wrapper, *self.argv("-f")], stdin=subprocess.DEVNULL, stdout=log,
                                          stderr=log, env=self.environment(), cwd="/",
                                          start_new_session=True)
 
@@ -470,9 +471,10 @@ class Mount:
 
 
 @contextlib.contextmanager
-def fresh(options=None, ini=None, stop=True):
+def fresh(options=None, ini=None, stop=True, wrapper=()):
     """A mount for one case only; it must end clean."""
     mount = Mount(options, ini=ini)
+    mount.wrapper = list(wrapper)
     try:
         mount.start()
         yield mount
