@@ -7,7 +7,8 @@
  * STATE_DIR/NET_SOCKET, for keepers and later daemons. It outlives the daemon, and ends by itself
  * once no daemon is connected and no box has a network any more. Everything it makes but the
  * forwarding switches (net/forward.c) lives and dies with its process.
- * `sandbox-net --restore` puts back what a killed one left. `sandbox-net --check` prints a line for
+ * NET_HEIR is its own second process, which turns those off when it is killed; `sandbox-net --restore`
+ * does so when both were. `sandbox-net --check` prints a line for
  * each thing of this machine that keeps boxes from the network; exit 0 if there is none.
  *
  * Messages are struct msg (protocol.h) with these types. Public header of runtime/.
@@ -18,6 +19,7 @@
 #include <stdint.h>
 
 #define NET_PROGRAM "sandbox-net"
+#define NET_HEIR "--heir"
 #define NET_SOCKET "net.sock"	   /* in the state directory */
 #define NET_LOCK "net.lock"	   /* held as long as the process lives */
 #define NET_LOG "net.log"	   /* in a box's folder: its connections, newest last */

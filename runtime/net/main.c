@@ -6,6 +6,7 @@
  *   boxes.c    links and rules of boxes     link.c      links, addresses, routes
  *   router.c   what all boxes share         forward.c   the machine's forwarding switches
  *   log.c      net/log                      resolver.c, dns*.c   the name server, a confined child
+ *   heir.c     what is done after a kill
  *
  * It holds the machine's privileges, so it parses nothing of a box but packet headers, by fixed
  * offsets (log.c). One thread, no locks.
@@ -65,12 +66,12 @@ static void leave_caller(void)
 		log_warn("%s", why.text);
 }
 
-static void rejoin_caller(void)
+static void rejoin_caller(const char *state_path)
 {
 	char path[64];
 
 	snprintf(path, sizeof(path), "sandboxfs/%08x/net",
-		 (unsigned int)hash_bytes(net.state_path, strlen(net.state_path)));
+		 (unsigned int)hash_bytes(state_path, strlen(state_path)));
 	cgroup_leave_keepers(path);
 }
 
@@ -95,6 +96,8 @@ static int serve(const char *state_path, const char *subnet)
 	net.refresh.fire = boxes_refresh;
 	r = loop_open(&net.loop);
 	if (r == 0)
+		r = heir_start(&net);
+	if (r == 0)
 		r = peers_start(&net);
 	if (r < 0)
 		return 1;
@@ -108,7 +111,8 @@ static int serve(const char *state_path, const char *subnet)
 	r = loop_serve(&net.loop);
 	boxes_free(&net);
 	router_free(&net);
-	rejoin_caller();
+	heir_stop(&net);
+	rejoin_caller(state_path);
 	peers_stop(&net); /* last: the daemon takes it for the end of all the rest */
 	loop_close(&net.loop);
 	return r < 0;
@@ -150,6 +154,11 @@ int main(int argc, char **argv)
 		return check();
 	if (argc == 2 && !strcmp(argv[1], "--restore"))
 		return (forward_restore(), 0);
+	if (argc == 3 && !strcmp(argv[1], NET_HEIR)) {
+		heir_wait();
+		rejoin_caller(argv[2]);
+		return 0;
+	}
 	if (argc == 3)
 		return serve(argv[1], argv[2]);
 	fputs("sandbox-net is started by sandboxfs\n", stderr);

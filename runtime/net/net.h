@@ -140,6 +140,14 @@ int resolver_start(struct net *net); /* in the router's namespace */
 void resolver_stop(struct net *net);
 void resolver_ask(struct net *net, const char *name);
 
+/* --- heir.c: who outlives us, to put back what we cannot any more ------------------------------- */
+
+int heir_start(struct net *net);
+/* Ends it, and waits for that. */
+void heir_stop(struct net *net);
+/* The heir itself: returns when the end has come and all is put back. */
+void heir_wait(void);
+
 /* --- peers.c: daemon and keepers ------------------------------------------------------------------ */
 
 int peers_start(struct net *net);
