@@ -75,6 +75,19 @@ static void rejoin_caller(const char *state_path)
 	cgroup_leave_keepers(path);
 }
 
+/* Once: what drops packets of boxes is nobody's fault, but hard to find. */
+static void tell_obstacles(void)
+{
+	_cleanup_text_ struct text found = { 0 };
+	char *save = NULL;
+
+	if (rules_find_obstacles(net.host_nft, net.host_link, &found) < 0 || !found.len)
+		return;
+	for (char *line = strtok_r(found.data, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save))
+		peers_warn(&net, "%s", line);
+}
+
 static int serve(const char *state_path, const char *subnet)
 {
 	int r;
@@ -106,6 +119,7 @@ static int serve(const char *state_path, const char *subnet)
 		log_warn("no box can have a network: %s", net.failed);
 		peers_unable(&net);
 	} else {
+		tell_obstacles();
 		boxes_refresh(&net.refresh);
 	}
 	r = loop_serve(&net.loop);
@@ -125,7 +139,7 @@ static int check(void)
 	struct nft_ctx *nft = rules_open();
 	int r;
 
-	if (!nl || !nft || rules_find_obstacles(nft, &found) < 0)
+	if (!nl || !nft || rules_find_obstacles(nft, "sbx+", &found) < 0)
 		text_add_str(&found,
 			     "nf_tables is not there, or may not be used: boxes can only have "
 			     "network mode none\n");

@@ -426,47 +426,27 @@ int rules_show_box(struct nft_ctx *nft, unsigned int slot, bool own, struct text
 
 	snprintf(chain, sizeof(chain), "box%u", slot);
 	for (size_t i = 0; i < ARRAY_SIZE(chains); i++) {
-		_cleanup_text_ struct text t = { 0 };
+		char what[64];
 		int r;
 
 		if (!chains[i] && !own)
 			continue;
-		text_printf(&t, "list chain " TABLE " %s", chains[i] ? chains[i] : chain);
-		r = run(nft, &t);
+		snprintf(what, sizeof(what), "chain " TABLE " %s", chains[i] ? chains[i] : chain);
+		r = rules_list(nft, what, out);
 		if (r < 0)
 			return r;
-		text_add_str(out, nft_ctx_get_output_buffer(nft));
 	}
 	return 0;
 }
 
-/* --- others ------------------------------------------------------------------------------------- */
-
-int rules_find_obstacles(struct nft_ctx *nft, struct text *out)
+int rules_list(struct nft_ctx *nft, const char *what, struct text *out)
 {
-	_cleanup_free_ char *copy = NULL;
-	char table[128] = "", chain[128] = "", *save = NULL;
-	struct text t = { .data = (char *)"list chains" };
-	int r = run(nft, &t);
+	_cleanup_text_ struct text t = { 0 };
+	int r;
 
-	if (r < 0)
-		return r;
-	copy = strdup(nft_ctx_get_output_buffer(nft));
-	if (!copy)
-		return -ENOMEM;
-	for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		line = text_strip(line);
-		if (sscanf(line, "table %120[^{]", table) == 1 ||
-		    sscanf(line, "chain %120[^{ ]", chain) == 1)
-			continue;
-		if (strstr(line, "hook forward") && strstr(line, "policy drop"))
-			text_printf(
-				out,
-				"table %schain %s drops what is forwarded (a firewall, or "
-				"docker): let it accept what comes in by sbx* and, of established "
-				"connections, what goes out by sbx*; with docker that is the chain "
-				"DOCKER-USER\n",
-				table, chain);
-	}
-	return out->failed ? -ENOMEM : 0;
+	text_printf(&t, "list %s", what);
+	r = run(nft, &t);
+	if (r == 0)
+		text_add_str(out, nft_ctx_get_output_buffer(nft));
+	return r < 0 ? r : out->failed ? -ENOMEM : 0;
 }

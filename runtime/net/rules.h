@@ -64,7 +64,11 @@ int rules_clear_box(struct nft_ctx *nft, unsigned int slot);
 /* Those that a packet of the box meets, as the kernel has them. own: it has some. */
 int rules_show_box(struct nft_ctx *nft, unsigned int slot, bool own, struct text *out);
 
-/* Sentences about chains of others that drop what boxes forward; one line each. */
-int rules_find_obstacles(struct nft_ctx *nft, struct text *out);
+/* Adds what nft(8) lists: "chains", "table inet x", … */
+int rules_list(struct nft_ctx *nft, const char *what, struct text *out);
+
+/* obstacles.c: sentences about chains of others that drop what boxes forward, and what helps; one
+ * line each. link: the machine's end, in its namespace. */
+int rules_find_obstacles(struct nft_ctx *nft, const char *link, struct text *out);
 
 #endif
