@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Boxes: their links, their rules, what names in their rules stand for. Must not know who asks. The
+ * Boxes: their links and their rules. Must not know who asks. The
  * links of boxes that have ended are taken away when nothing else is to be done. One thread, no locks.
  */
 #include <arpa/inet.h>
@@ -16,13 +16,6 @@
 #include "base/log.h"
 #include "net.h"
 #include "network.h"
-
-enum {
-	REFRESH_MS = 5000,
-	LEAST_TTL_S = 30,    /* how often a name is asked for at the most */
-	LONGEST_TTL_S = 300, /* and at the least */
-	KEPT_MS = 3600000,   /* connections to an address that is no longer the name's may go on */
-};
 
 struct net_box *box_find(struct net *net, uint64_t number)
 {
@@ -232,7 +225,7 @@ static bool expand(const struct net_list *list, struct rules_list *out)
 	return true;
 }
 
-static int set_rules(struct net *net, struct net_box *box)
+int box_set_rules(struct net *net, struct net_box *box)
 {
 	struct rules_list allow = { 0 }, deny = { 0 };
 	int r = 0;
@@ -258,181 +251,6 @@ static int set_rules(struct net *net, struct net_box *box)
 int box_show_rules(struct net *net, struct net_box *box, struct text *out)
 {
 	return box->slot ? rules_show_box(net->router_nft, box->slot, box->own_rules, out) : 0;
-}
-
-/* --- names -------------------------------------------------------------------------------------- */
-
-static bool is_public(const struct net_address *a)
-{
-	return !net_range_of(a->family, a->bytes) &&
-	       (a->family != AF_INET6 || (a->bytes[0] & 0xe0) == 0x20 ||
-		net_is_nat64(a->bytes, 128));
-}
-
-/* True if the rules have to be set anew. */
-static bool learn_address(struct names *names, const struct net_address *a, int64_t until_ms)
-{
-	struct learned *oldest = NULL, *bigger;
-
-	for (size_t i = 0; i < names->n; i++) {
-		struct learned *l = &names->addresses[i];
-
-		if (l->a.family == a->family && !memcmp(l->a.bytes, a->bytes, sizeof(a->bytes))) {
-			l->until_ms = until_ms;
-			return false;
-		}
-		if (!oldest || l->until_ms < oldest->until_ms)
-			oldest = l;
-	}
-	if (names->n < MAX_LEARNED) {
-		bigger = realloc(names->addresses, (names->n + 1) * sizeof(*bigger));
-		if (!bigger)
-			return false;
-		names->addresses = bigger;
-		oldest = &bigger[names->n++];
-	}
-	*oldest = (struct learned){ *a, until_ms };
-	return true;
-}
-
-static bool learn_in(struct net_list *list, bool allow, const char *name,
-		     const struct net_address *addresses, size_t n, unsigned int ttl)
-{
-	int64_t now = monotonic_ms();
-	bool changed = false;
-
-	for (size_t i = 0; i < list->policy.n; i++) {
-		if (!net_rule_names(&list->policy.rules[i], name))
-			continue;
-		list->names[i].due_ms =
-			now + 1000 * (int64_t)MAX(MIN(ttl, (unsigned int)LONGEST_TTL_S),
-						  (unsigned int)LEAST_TTL_S);
-		/* Whoever answers for a name must not open what is closed to all. */
-		for (size_t j = 0; j < n; j++)
-			if (!allow || is_public(&addresses[j]))
-				changed |= learn_address(&list->names[i], &addresses[j],
-							 now + KEPT_MS);
-	}
-	return changed;
-}
-
-static void note_answer(struct net_box *box, const char *name, const struct net_address *a)
-{
-	struct answer *answer;
-
-	for (size_t i = 0; i < MAX_NAMES; i++) {
-		answer = &box->answers[i];
-		if (answer->name && answer->a.family == a->family &&
-		    !memcmp(answer->a.bytes, a->bytes, sizeof(a->bytes)) &&
-		    !strcmp(answer->name, name))
-			return;
-	}
-	answer = &box->answers[box->next_answer++ % MAX_NAMES];
-	free(answer->name);
-	*answer = (struct answer){ *a, strdup(name) };
-}
-
-static void learn(struct net *net, struct net_box *box, const char *name,
-		  const struct net_address *addresses, size_t n, unsigned int ttl)
-{
-	bool changed = learn_in(&box->allow, true, name, addresses, n, ttl);
-	int r;
-
-	changed |= learn_in(&box->deny, false, name, addresses, n, ttl);
-	r = changed ? set_rules(net, box) : 0;
-	if (r < 0)
-		log_error("box %ju: rules for %s: %s", (uintmax_t)box->number, name, strerror(-r));
-}
-
-void box_learn(struct net *net, struct net_box *box, const char *name,
-	       const struct net_address *addresses, size_t n, unsigned int ttl)
-{
-	if (box) {
-		for (size_t i = 0; i < n; i++)
-			note_answer(box, name, &addresses[i]);
-		learn(net, box, name, addresses, n, ttl);
-		return;
-	}
-	for (size_t i = 0; i < net->n_boxes; i++)
-		learn(net, net->boxes[i], name, addresses, n, ttl);
-}
-
-static bool refresh_list(struct net *net, struct net_list *list, int64_t now)
-{
-	bool changed = false;
-
-	for (size_t i = 0; i < list->policy.n; i++) {
-		struct net_rule *rule = &list->policy.rules[i];
-		struct names *names = &list->names[i];
-
-		for (size_t j = 0; j < names->n;) {
-			if (names->addresses[j].until_ms <= now) {
-				names->addresses[j] = names->addresses[--names->n];
-				changed = true;
-			} else {
-				j++;
-			}
-		}
-		if (rule->family || rule->below || names->due_ms > now)
-			continue;
-		names->due_ms = now + LEAST_TTL_S * 1000;
-		resolver_ask(net, rule->name);
-	}
-	return changed;
-}
-
-static void refresh_box(struct net *net, struct net_box *box)
-{
-	int64_t now = monotonic_ms();
-	bool changed = refresh_list(net, &box->allow, now);
-
-	changed |= refresh_list(net, &box->deny, now);
-	if (changed)
-		set_rules(net, box);
-}
-
-void boxes_refresh(struct loop_timer *timer)
-{
-	struct net *net = container_of(timer, struct net, refresh);
-
-	for (size_t i = 0; i < net->n_boxes; i++) {
-		if (net->boxes[i]->slot)
-			refresh_box(net, net->boxes[i]);
-	}
-	loop_timer_set(&net->loop, timer, REFRESH_MS);
-}
-
-static void list_free(struct net_list *list)
-{
-	for (size_t i = 0; list->names && i < list->policy.n; i++)
-		free(list->names[i].addresses);
-	free(list->names);
-	net_policy_free(&list->policy);
-	*list = (struct net_list){ 0 };
-}
-
-/* What was learned of a name that is still there stays. */
-static int list_take(struct net_list *list, struct net_policy *policy)
-{
-	struct names *names = calloc(policy->n + 1, sizeof(*names));
-
-	if (!names)
-		return -ENOMEM;
-	for (size_t i = 0; i < policy->n; i++) {
-		for (size_t j = 0; j < list->policy.n && !policy->rules[i].family; j++) {
-			if (list->policy.rules[j].family ||
-			    list->policy.rules[j].below != policy->rules[i].below ||
-			    strcmp(list->policy.rules[j].name, policy->rules[i].name))
-				continue;
-			names[i] = list->names[j];
-			list->names[j] = (struct names){ 0 };
-			break;
-		}
-	}
-	list_free(list);
-	*list = (struct net_list){ *policy, names };
-	*policy = (struct net_policy){ 0 };
-	return 0;
 }
 
 /* --- life --------------------------------------------------------------------------------------- */
@@ -465,9 +283,9 @@ int box_set(struct net *net, uint64_t number, const char *allow, const char *den
 	if (r == 0 && !box)
 		r = -ENOMEM;
 	if (r == 0)
-		r = list_take(&box->allow, &allowed);
+		r = names_take(&box->allow, &allowed);
 	if (r == 0)
-		r = list_take(&box->deny, &denied);
+		r = names_take(&box->deny, &denied);
 	net_policy_free(&allowed);
 	net_policy_free(&denied);
 	if (r < 0) {
@@ -479,8 +297,8 @@ int box_set(struct net *net, uint64_t number, const char *allow, const char *den
 		box->dir = dir;
 	}
 	if (box->slot)
-		refresh_box(net, box);
-	r = set_rules(net, box);
+		names_refresh(net, box);
+	r = box_set_rules(net, box);
 	return r < 0 ? r : change_rate(net, box, rate);
 }
 
@@ -505,7 +323,7 @@ int box_attach(struct net *net, struct net_box *box, int ns)
 	net->last_slot = slot;
 	net->n_attached++;
 	/* Its rules stand before its first packet can. */
-	r = set_rules(net, box);
+	r = box_set_rules(net, box);
 	if (r == 0 && net->n_attached == 1)
 		r = router_forwarding(net);
 	if (r == 0)
@@ -514,7 +332,7 @@ int box_attach(struct net *net, struct net_box *box, int ns)
 		box_detach(net, box, true);
 		return r;
 	}
-	refresh_box(net, box);
+	names_refresh(net, box);
 	return 0;
 }
 
@@ -545,8 +363,8 @@ static void box_free(struct net *net, struct net_box *box)
 	box_detach(net, box, box->keeper != NULL);
 	if (box->keeper)
 		peers_cut(net, box->keeper);
-	list_free(&box->allow);
-	list_free(&box->deny);
+	names_free(&box->allow);
+	names_free(&box->deny);
 	for (size_t i = 0; i < MAX_NAMES; i++)
 		free(box->answers[i].name);
 	box_log_close(box);

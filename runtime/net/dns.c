@@ -97,6 +97,7 @@ void query_free(struct query *q)
 		at = &(*at)->next;
 	*at = q->next;
 	q->dns->n_queries--;
+	q->dns->n_orders -= q->ours;
 	loop_timer_clear(&q->dns->loop, &q->timer);
 	if (q->up.fd >= 0) {
 		loop_remove(&q->dns->loop, &q->up);
@@ -140,41 +141,49 @@ static void on_timer(struct loop_timer *timer)
 	struct query *q = container_of(timer, struct query, timer);
 
 	/* sandbox-net does not say that it has heard: then nobody gets it. */
-	if (q->answer)
+	if (q->answer || q->unsure)
 		give_empty(q, DNS_SERVFAIL);
 	else
 		query_try(q);
 }
 
-static bool tell(struct query *q, const uint8_t *text, size_t len)
+/* To sandbox-net, which says the serial back. 0 or -errno. */
+static int tell(struct query *q, struct dns_heard *heard)
 {
-	struct dns_heard heard = { .ttl = 0 };
+	memcpy(heard->name, q->question.name, sizeof(heard->name));
+	if (!q->ours) {
+		heard->from = (struct net_address){ .family = AF_INET, .prefix = 32 };
+		memcpy(heard->from.bytes, &q->from.sin_addr, 4);
+		q->serial = q->dns->last_serial = MAX(q->dns->last_serial + 1, 1u);
+		heard->serial = q->serial;
+	}
+	return send_packet(q->dns->link.fd, heard, sizeof(*heard), NULL, 0);
+}
+
+/* What sandbox-net has to know of an answer; false: nothing. */
+static bool find_addresses(const struct query *q, const uint8_t *text, size_t len,
+			   struct dns_heard *heard)
+{
 	unsigned int ttl;
 
 	if (q->question.type != DNS_TYPE_A && q->question.type != DNS_TYPE_AAAA)
 		return false;
-	heard.n = (uint32_t)dns_addresses(text, len, &q->question, heard.addresses, &ttl);
-	heard.ttl = ttl;
-	if (!heard.n || !q->question.name[0])
-		return false;
-	memcpy(heard.name, q->question.name, sizeof(heard.name));
-	if (!q->ours) {
-		heard.from = (struct net_address){ .family = AF_INET, .prefix = 32 };
-		memcpy(heard.from.bytes, &q->from.sin_addr, 4);
-		q->serial = q->dns->last_serial = MAX(q->dns->last_serial + 1, 1u);
-		heard.serial = q->serial;
-	}
-	return send_packet(q->dns->link.fd, &heard, sizeof(heard), NULL, 0) == 0 && !q->ours;
+	heard->n = (uint32_t)dns_addresses(text, len, &q->question, heard->addresses, &ttl);
+	heard->ttl = ttl;
+	return heard->n && q->question.name[0];
 }
 
 void query_answered(struct query *q, const uint8_t *text, size_t len)
 {
-	if (!tell(q, text, len)) {
+	struct dns_heard heard = { .ttl = 0 };
+
+	if (!find_addresses(q, text, len, &heard)) {
 		finish(q, text, len);
 		return;
 	}
-	q->answer = malloc(len);
-	if (!q->answer) {
+	q->answer = q->ours ? NULL : malloc(len);
+	/* Who cannot be told of an address must not get it. */
+	if (tell(q, &heard) < 0 || !q->answer) {
 		give_empty(q, DNS_SERVFAIL);
 		return;
 	}
@@ -255,12 +264,29 @@ static unsigned int queries_of(const struct dns *dns, in_addr_t from)
 	return n;
 }
 
+static void begin(struct query *q)
+{
+	struct dns_heard ask = { .asks = true };
+
+	if (q->question.type == DNS_TYPE_AAAA && !q->dns->ipv6) {
+		give_empty(q, 0); /* or every program would try them first, in vain */
+	} else if (q->ours) {
+		query_try(q);
+	} else if (tell(q, &ask) < 0) {
+		give_empty(q, DNS_SERVFAIL);
+	} else {
+		q->unsure = true;
+		loop_timer_set(&q->dns->loop, &q->timer, QUERY_MS);
+	}
+}
+
 int query_begin(struct dns *dns, const uint8_t *text, size_t len, const struct sockaddr_in *from,
 		struct dns_stream *stream)
 {
 	struct query *q;
 
 	if (dns->n_queries >= MAX_QUERIES || len > MAX_QUERY ||
+	    (!from && dns->n_orders >= MAX_ORDERS) ||
 	    (from && queries_of(dns, from->sin_addr.s_addr) >= MAX_QUERIES_EACH))
 		return -EBUSY;
 	q = calloc(1, sizeof(*q));
@@ -281,11 +307,9 @@ int query_begin(struct dns *dns, const uint8_t *text, size_t len, const struct s
 	q->next = dns->queries;
 	dns->queries = q;
 	dns->n_queries++;
+	dns->n_orders += q->ours;
 	read_servers(dns);
-	if (q->question.type == DNS_TYPE_AAAA && !dns->ipv6)
-		give_empty(q, 0); /* or every program would try them first, in vain */
-	else
-		query_try(q);
+	begin(q);
 	return 0;
 }
 
@@ -318,6 +342,19 @@ static void ask_for(struct dns *dns, const char *name)
 		query_begin(dns, text, dns_make_query(text, 0, name, DNS_TYPE_AAAA), NULL, NULL);
 }
 
+/* sandbox-net has spoken. */
+static void go_on(struct query *q, uint8_t code)
+{
+	if (code) {
+		give_empty(q, code);
+	} else if (q->unsure) {
+		q->unsure = false;
+		query_try(q);
+	} else {
+		finish(q, q->answer, q->answer_len);
+	}
+}
+
 static void on_order(struct loop_source *source, uint32_t events)
 {
 	struct dns *dns = container_of(source, struct dns, link);
@@ -334,10 +371,10 @@ static void on_order(struct loop_source *source, uint32_t events)
 	if (order.name[0])
 		ask_for(dns, order.name);
 	for (struct query *q = order.serial ? dns->queries : NULL; q; q = q->next) {
-		if (!q->answer || q->serial != order.serial)
-			continue;
-		finish(q, q->answer, q->answer_len);
-		return;
+		if (q->serial == order.serial && (q->unsure || q->answer)) {
+			go_on(q, order.code);
+			return;
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ enum {
 	DNS_TYPE_A = 1,
 	DNS_TYPE_AAAA = 28,
 	DNS_SERVFAIL = 2,
+	DNS_REFUSED = 5,
 	DNS_MAX_ADDRESSES = 16,
 };
 

@@ -10,9 +10,10 @@
 #include "keeper/loop.h"
 
 enum {
-	MAX_QUERIES = 512,
+	MAX_QUERIES = 1024,
 	MAX_QUERIES_EACH = 48, /* of one box */
-	MAX_STREAMS = 64,
+	MAX_ORDERS = 128,      /* of our own */
+	MAX_STREAMS = 512,
 	MAX_STREAMS_EACH = 8,
 	QUERY_MS = 2000, /* for one server; then the next */
 	TRIES = 4,
@@ -25,7 +26,8 @@ enum {
 struct dns;
 struct dns_stream;
 
-/* A question on its way: it is asked, answered, heard of by sandbox-net, and given to who asked. */
+/* A question on its way: allowed by sandbox-net, asked, answered, heard of by sandbox-net, and given to
+ * who asked. */
 struct query {
 	struct query *next;
 	struct dns *dns;
@@ -39,6 +41,7 @@ struct query {
 	struct sockaddr_in from;   /* of a datagram */
 	struct dns_stream *stream; /* or a connection */
 	bool ours;		   /* an order */
+	bool unsure;		   /* sandbox-net has not said yet that it may be asked */
 	uint8_t *answer;	   /* until sandbox-net has heard */
 	size_t answer_len;
 	uint32_t serial;
@@ -51,7 +54,7 @@ struct dns {
 	struct loop_source link, udp, tcp;
 	bool ipv6;
 	struct query *queries;
-	unsigned int n_queries;
+	unsigned int n_queries, n_orders;
 	uint32_t last_serial;
 	struct dns_stream *streams;
 	unsigned int n_streams;

@@ -25,7 +25,12 @@
 #include "net.h"
 #include "network.h"
 
-enum { RECEIVE_BYTES = 64 << 10, SOCKET_BYTES = 1 << 20, ROUND_PACKETS = 64 };
+enum {
+	RECEIVE_BYTES = 64 << 10,
+	SOCKET_BYTES = 1 << 20,
+	ROUND_PACKETS = 64,
+	MAX_REFUSED = 20 /* names, a second */
+};
 
 static struct mnl_socket *nflog;
 static struct loop_source source;
@@ -177,6 +182,23 @@ static void write_line(struct net_box *box, const struct text *line)
 	}
 	if (write_full(box->log, line->data, line->len) == 0)
 		box->log_size += (int64_t)line->len;
+}
+
+void box_log_refused(struct net_box *box, const char *name)
+{
+	_cleanup_text_ struct text line = { 0 };
+	int64_t now_s = monotonic_ms() / 1000;
+
+	if (box->refused_s != now_s)
+		box->n_refused = 0;
+	box->refused_s = now_s;
+	if (box->n_refused++ >= MAX_REFUSED)
+		return;
+	add_time(&line);
+	text_add_str(&line, "refused denied name ");
+	text_add_escaped(&line, name[0] ? name : "-", strlen(name[0] ? name : "-"));
+	text_add_char(&line, '\n');
+	write_line(box, &line);
 }
 
 /* --- the kernel's side -------------------------------------------------------------------------- */

@@ -23,8 +23,9 @@
 
 enum {
 	MAX_SLOTS = 1 << 14,
-	MAX_LEARNED = 64, /* addresses of one name */
-	MAX_NAMES = 64,	  /* last answers a box got, for its log */
+	MAX_LEARNED = 64,	/* addresses of one name */
+	MAX_LEARNED_ALL = 1024, /* of all names of a list */
+	MAX_NAMES = 64,		/* last answers a box got, for its log */
 	BOX_MTU = 1500,
 };
 
@@ -66,6 +67,9 @@ struct net_box {
 	uint64_t rate;			  /* bytes/s each way, 0 none */
 	struct answer answers[MAX_NAMES]; /* a ring */
 	unsigned int next_answer;
+	int64_t learn_until_us; /* until then its answers have used up what they may cost */
+	int64_t refused_s;	/* the second in which n_refused names of it were logged */
+	unsigned int n_refused;
 	int log; /* NET_LOG, -1 closed */
 	int64_t log_size;
 };
@@ -119,20 +123,34 @@ int box_attach(struct net *net, struct net_box *box, int ns);
 void box_detach(struct net *net, struct net_box *box, bool now);
 void box_forget(struct net *net, struct net_box *box);
 void boxes_free(struct net *net);
+/* Makes its lists the kernel's rules; 0 or -errno. */
+int box_set_rules(struct net *net, struct net_box *box);
 int box_show_rules(struct net *net, struct net_box *box, struct text *out);
-/* Addresses of a name: of an answer that this box got, or (box NULL) that we asked for. */
-void box_learn(struct net *net, struct net_box *box, const char *name,
-	       const struct net_address *addresses, size_t n, unsigned int ttl);
 /* Takes links of ended boxes away, one at a time. */
 void boxes_bury(struct loop_task *task);
-/* Asks for names again. */
+
+/* --- names.c: what names in the lists stand for --------------------------------------------------- */
+
+/* May the box ask for it? "": what is no host's name. */
+bool box_may_ask(const struct net_box *box, const char *name);
+/* Addresses of a name: of an answer that this box got, or (box NULL) that we asked for. 0, or -EBUSY:
+ * the box has had so many that it shall wait. */
+int box_learn(struct net *net, struct net_box *box, const char *name,
+	      const struct net_address *addresses, size_t n, unsigned int ttl);
+/* Asks for names again: of all boxes, of one. */
 void boxes_refresh(struct loop_timer *timer);
+void names_refresh(struct net *net, struct net_box *box);
+/* Takes the policy; what was learned of a name that is still there stays. 0 or -ENOMEM. */
+int names_take(struct net_list *list, struct net_policy *policy);
+void names_free(struct net_list *list);
 
 /* --- log.c: connections, from the kernel to NET_LOG --------------------------------------------- */
 
 int log_open(struct net *net); /* in the router's namespace */
 void log_close(struct net *net);
 void box_log_close(struct net_box *box);
+/* A name that the box may not ask for. */
+void box_log_refused(struct net_box *box, const char *name);
 
 /* --- resolver.c: our end of the name server ------------------------------------------------------ */
 

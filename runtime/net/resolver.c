@@ -44,8 +44,8 @@ static pid_t child;
 /* Descriptors 3, 4, 5 and no other; nobody's, in the machine's namespace. */
 static int confine(int link)
 {
-	const struct rlimit files = { MAX_FILES, MAX_FILES }, none = { 0, 0 },
-			    memory = { MAX_MEMORY, MAX_MEMORY };
+	const struct rlimit none = { 0, 0 }, memory = { MAX_MEMORY, MAX_MEMORY };
+	struct rlimit files;
 	int fds[] = { link, udp, tcp };
 
 	if (setns(owner->host_ns, CLONE_NEWNET) < 0)
@@ -67,6 +67,10 @@ static int confine(int link)
 #else
 	(void)memory;
 #endif
+	/* Not to be raised without CAP_SYS_RESOURCE. */
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return -errno;
+	files.rlim_cur = files.rlim_max = MIN(files.rlim_max, (rlim_t)MAX_FILES);
 	if (setrlimit(RLIMIT_NOFILE, &files) < 0 || setrlimit(RLIMIT_CORE, &none) < 0 ||
 	    setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
 	    setresuid(NOBODY, NOBODY, NOBODY) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
@@ -141,8 +145,14 @@ static void take(const struct dns_heard *heard)
 	struct net_box *box = slot ? owner->by_slot[slot] : NULL;
 	struct dns_order order = { .serial = heard->serial };
 
-	if (!heard->from.family || box)
-		box_learn(owner, box, heard->name, heard->addresses, heard->n, heard->ttl);
+	if (heard->asks) {
+		order.code = box && box_may_ask(box, heard->name) ? 0 : DNS_REFUSED;
+		if (order.code && box)
+			box_log_refused(box, heard->name);
+	} else if ((!heard->from.family || box) &&
+		   box_learn(owner, box, heard->name, heard->addresses, heard->n, heard->ttl) < 0) {
+		order.code = DNS_SERVFAIL;
+	}
 	if (heard->serial)
 		send_packet(link_source.fd, &order, sizeof(order), NULL, 0);
 }

@@ -39,6 +39,8 @@ def answer(query, datagram):
     with open(os.path.join(FOLDER, "asked"), "a") as f:
         f.write(f"{'.'.join(labels)} {kind} {'udp' if datagram else 'tcp'}\n")
     known = names().get(".".join(labels).lower())
+    if labels[-2:] == ["example", "net"]:
+        known = [f"9.{a}.{b}.{c}" for a, b, c in zip(*[iter(os.urandom(48))] * 3)]
     cut = datagram and known and len(known) > 20
     records = [] if cut or not known else [
         a for a in known if (kind == 1 and ":" not in a) or (kind == 28 and ":" in a)]
