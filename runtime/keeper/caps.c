@@ -32,6 +32,13 @@ static const uint64_t keeper_caps = CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(DAC_REA
 				    CAP(FOWNER) | CAP(FSETID) | CAP(KILL) | CAP(SETGID) |
 				    CAP(SETUID) | CAP(SYS_PTRACE);
 
+/*
+ * sandbox-net's: links and rules, entering the boxes' network namespaces, its name server's ids and
+ * end, and the logs in the boxes' folders.
+ */
+static const uint64_t net_caps =
+	CAP(NET_ADMIN) | CAP(SYS_ADMIN) | CAP(SETUID) | CAP(SETGID) | CAP(KILL) | CAP(DAC_OVERRIDE);
+
 /* Every other capability of this kernel leaves the bounding set. */
 static int cut_bounding_set(uint64_t keep)
 {
@@ -89,18 +96,28 @@ int caps_cut_box(void)
 	return r < 0 ? r : set_caps(permitted, permitted, 0);
 }
 
-int caps_cut_keeper(void)
+static int cut_to(uint64_t caps)
 {
 	uint64_t permitted;
-	int r = cut_bounding_set(keeper_caps);
+	int r = cut_bounding_set(caps);
 
 	if (r == 0)
 		r = clear_ambient();
 	if (r == 0)
 		r = get_permitted(&permitted);
 	if (r == 0)
-		r = set_caps(permitted & keeper_caps, permitted & keeper_caps, 0);
+		r = set_caps(permitted & caps, permitted & caps, 0);
 	if (r == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		r = -errno;
 	return r;
+}
+
+int caps_cut_keeper(void)
+{
+	return cut_to(keeper_caps);
+}
+
+int caps_cut_net(void)
+{
+	return cut_to(net_caps);
 }

@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "forward.h"
 #include "keeper/box.h"
+#include "keeper/caps.h"
 #include "keeper/cgroup.h"
 #include "net.h"
 #include "network.h"
@@ -104,6 +105,11 @@ static int serve(const char *state_path, const char *subnet)
 	signal(SIGINT, SIG_IGN);
 	prctl(PR_SET_DUMPABLE, 0);
 	leave_caller();
+	r = caps_cut_net();
+	if (r < 0) {
+		log_error("cut the capabilities: %s", strerror(-r));
+		return 1;
+	}
 	forward_restore();
 	net.bury.run = boxes_bury;
 	net.refresh.fire = boxes_refresh;
