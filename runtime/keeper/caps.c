@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <linux/securebits.h>
 #include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -81,6 +82,18 @@ static int get_permitted(uint64_t *permitted)
 static int clear_ambient(void)
 {
 	return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+int caps_count_as(uid_t uid)
+{
+	const unsigned long keep = uid ? SECBIT_NO_SETUID_FIXUP : 0;
+
+	/* Only before the change to, and after the change from: else it takes or gives all. */
+	if (uid && prctl(PR_SET_SECUREBITS, keep, 0, 0, 0) < 0)
+		return -errno;
+	if (setresuid(-1, uid, -1) < 0)
+		return -errno;
+	return !uid && prctl(PR_SET_SECUREBITS, keep, 0, 0, 0) < 0 ? -errno : 0;
 }
 
 int caps_cut_box(void)

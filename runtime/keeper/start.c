@@ -169,6 +169,7 @@ static int make_child(struct start *s)
 		.pidfd = (uint64_t)(uintptr_t)&s->pidfd,
 		.exit_signal = SIGCHLD,
 	};
+	int error, r;
 	char path[32];
 	long pid;
 
@@ -176,13 +177,21 @@ static int make_child(struct start *s)
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = (uint64_t)cgroup_cradle(s->box->cgroup);
 	}
+	/* Made by root, the box would use up what root may have of such things on the machine. */
+	r = caps_count_as(s->set->uid_base);
+	if (r < 0)
+		return r;
 	pid = syscall(SYS_clone3, &args, sizeof(args));
-	if (pid < 0)
-		return explain_clone(s, errno);
 	if (pid == 0)
 		child_main(s);
+	error = errno;
+	r = caps_count_as(0);
+	if (pid < 0)
+		return explain_clone(s, error);
 	s->pid = (pid_t)pid;
 	close_fd(&s->child_sock);
+	if (r < 0)
+		return r;
 	snprintf(path, sizeof(path), "/proc/%d", s->pid);
 	s->proc_child = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return s->proc_child < 0 ? -errno : 0;
