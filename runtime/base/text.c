@@ -135,12 +135,23 @@ static bool utf8_is_control(const char *s, size_t n)
 	return (n == 1 && (p[0] < 0x20 || p[0] == 0x7f)) || (n == 2 && p[0] == 0xc2 && p[1] < 0xa0);
 }
 
+/* U+202A–U+202E and U+2066–U+2069 turn the order of the rest of a line around. */
+static bool utf8_is_bidi(const char *s, size_t n)
+{
+	const unsigned char *p = (const unsigned char *)s;
+
+	return n == 3 && p[0] == 0xe2 &&
+	       ((p[1] == 0x80 && p[2] >= 0xaa && p[2] <= 0xae) ||
+		(p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9));
+}
+
 void text_add_escaped(struct text *t, const char *bytes, size_t len)
 {
 	while (len) {
 		size_t n = utf8_sequence(bytes, len);
 
-		if (n && !utf8_is_control(bytes, n) && bytes[0] != '\\') {
+		if (n && !utf8_is_control(bytes, n) && !utf8_is_bidi(bytes, n) &&
+		    bytes[0] != '\\') {
 			text_add(t, bytes, n);
 		} else {
 			n = 1;

@@ -140,6 +140,9 @@ static void escaping(void **state)
 	text_reset(&t);
 	text_add_escaped(&t, "x\0y", 3);
 	assert_string_equal(t.data, "x\\000y");
+	text_reset(&t); /* U+202E, U+2066; U+2603 stays */
+	text_add_escaped(&t, "\xe2\x80\xae\xe2\x81\xa6\xe2\x98\x83", 9);
+	assert_string_equal(t.data, "\\342\\200\\256\\342\\201\\246\xe2\x98\x83");
 	assert_string_equal(text_escape(small, sizeof(small), "123456789"), "12345");
 }
 
