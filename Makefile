@@ -103,7 +103,7 @@ PROGRAMS := $(B)/sandboxfs $(B)/sandbox-keeper $(B)/sandbox-init $(B)/sandbox-im
 Q := $(if $(V),,@)
 say = @printf '  %-8s %s\n' '$(1)' '$(2)'
 
-.PHONY: all deps run test test-v2 check-unit bench fmt lint asan ubsan tsan fuzz coverage \
+.PHONY: all deps run test test-v2 test-weak check-unit bench fmt lint asan ubsan tsan fuzz coverage \
 	install uninstall dist clean help programs unit
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -221,6 +221,12 @@ test-v2:
 	@$(SUDO) tests/vm/run --build build $(if $(KERNEL),--kernel $(KERNEL)) \
 		$(if $(AGAIN),--again) $(TESTS)
 
+# Each wall of a box taken away in turn, in builds of their own: do the tests notice? Takes long.
+test-weak:
+	@tests/deps test
+	+@$(MAKE) -s --no-print-directory SAN= programs
+	@$(SUDO) tests/security/weak/run
+
 check-unit: unit
 	@tests/run --build $(B) unit
 
@@ -286,6 +292,7 @@ help:
 	@echo 'make test         install what is missing, build, run every test (TESTS="cmd out" for some)'
 	@echo 'make test SAN=asan   the same under ASan and UBSan'
 	@echo 'make test-v2      tests on a virtual machine with cgroup v2 alone and Debian'"'"'s kernel'
+	@echo 'make test-weak    whether the tests notice when a wall of a box is missing (a quarter of an hour)'
 	@echo 'make deps         install what is missing (Debian, Ubuntu; elsewhere: print the list)'
 	@echo 'make check-unit   unit tests only, no root needed'
 	@echo 'make bench        measure, with a table at the end'

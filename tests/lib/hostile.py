@@ -111,12 +111,10 @@ def words_of(folder):
     return "\n".join(found)
 
 
-def until(seconds):
-    """Rounds until the time is over: at least one."""
-    end = time.monotonic() + seconds
-    yield 0
-    n = 1
-    while time.monotonic() < end:
+def until(seconds, at_least=1):
+    """Rounds until the time is over, but so many."""
+    end, n = time.monotonic() + seconds, 0
+    while n < at_least or time.monotonic() < end:
         yield n
         n += 1
 

@@ -328,6 +328,7 @@ class Box:
 
 class Mount:
     """A daemon with state and mount point of its own."""
+    pass_fds = ()  # what the daemon inherits beside its standard ones
 
     def __init__(self, options=None, ini=None):
         self.folder = tempfile.mkdtemp(prefix="sbx.", dir=os.environ.get("TEST_TMP", "/var/tmp"))
@@ -372,7 +373,7 @@ class Mount:
         with open(self.log, "ab") as log:
             self.proc = subprocess.Popen([*self.wrapper, *self.argv("-f")], stdin=subprocess.DEVNULL, stdout=log,
                                          stderr=log, env=self.environment(), cwd="/",
-                                         start_new_session=True)
+                                         start_new_session=True, pass_fds=self.pass_fds)
 
         def answers():
             if self.proc.poll() is not None:

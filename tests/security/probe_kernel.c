@@ -148,6 +148,13 @@ static long adjust_clock(void)
 	return adjtimex(&nothing);
 }
 
+/* The session that the daemon was started in has a key by the name of the abstract socket. */
+static long find_key(void)
+{
+	return syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user",
+		       probe.abstract_name, 0);
+}
+
 static long write_ldt(void)
 {
 #ifdef SYS_modify_ldt
@@ -211,6 +218,7 @@ void try_kernel(void)
 	    EPERM);
 	TRY("add_key", syscall(SYS_add_key, "user", "probe", "x", 1, KEY_SPEC_PROCESS_KEYRING),
 	    EPERM);
+	TRY("key_of_the_machine", find_key(), EPERM, ENOKEY);
 	TRY("request_key", syscall(SYS_request_key, "user", "probe-none", NULL, 0), EPERM);
 	/* More segments than there may be, a module of no bytes, a module that is not there. */
 	TRY("kexec_load", syscall(SYS_kexec_load, 0, 1000, NULL, 0), EPERM);

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: MIT
+"""The walls of a box, each as what has to be replaced in the sources for it to be gone, and the
+cases that must notice. Where one wall stands behind another, both are taken away.
+
+edits: (file, old text, new text[, how often the old one is there])
+noticed: {test file: names of cases that must fail, `*` to run all of it}
+works: a case of security/inside that must not fail, where the usual one has to
+"""
+START, CHILD = "runtime/keeper/start.c", "runtime/keeper/child.c"
+DEVICES, ROOTFS = "runtime/keeper/devices.c", "runtime/keeper/rootfs.c"
+IDMAP, INIT = "runtime/keeper/idmap.c", "runtime/init/init.c"
+TABLE = "runtime/seccomp/table.h"
+INSIDE, FILTER, BOMBS = "security/inside", "security/filter", "security/bombs"
+RACES, TREES = "security/races", "security/trees"
+
+NO_FILTER = (CHILD, '	{ "load the system call filter", load_filters },\n', "")
+ALL_CAPABILITIES = (CHILD, '	{ "cut the capabilities", cut_capabilities },\n', "")
+# Without a user namespace nothing is mapped, and the machine's mounts must be kept out of it.
+NO_USER_NAMESPACE = [
+    (START, ".flags = CLONE_NEWUSER | ", ".flags = "),
+    (START, "idmap_write(s->proc_child, 0, s->set->uid_base)", "0"),
+    (IDMAP, "(userns >= 0 ? MOUNT_ATTR_IDMAP : 0)", "0"),
+    (ROOTFS, "	s->stage_dir = mount_new(",
+     '	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)\n		return -errno;\n'
+     "	s->stage_dir = mount_new("),
+]
+
+
+def stage(step, function):
+    """A start without one of its stages."""
+    return (CHILD, f'	{{ "{step}", {function} }},\n', "")
+
+
+WALLS = {
+    # ---- What a process of the box may ask the kernel for ----
+    "filter": {"edits": [NO_FILTER], "noticed": {INSIDE: "*", FILTER: "refused_rows_are_refused"}},
+    "filter and capabilities": {
+        "edits": [NO_FILTER, ALL_CAPABILITIES], "noticed": {INSIDE: "* mount_tmpfs setns_net"}},
+    "filter, capabilities and user namespace": {
+        "edits": [NO_FILTER, ALL_CAPABILITIES, *NO_USER_NAMESPACE],
+        "noticed": {INSIDE: "* mknod_null ids_are_high_and_disjoint write_init_mem"}},
+    "upper halves of arguments": {
+        "edits": [(TABLE, "#define SECCOMP_LOW32 UINT64_C(0xffffffff)",
+                   "#define SECCOMP_LOW32 UINT64_MAX")],
+        "noticed": {INSIDE: "tiocsti_high_bits tioclinux_high_bits"}},
+    "flags of clone and unshare": {
+        "edits": [(TABLE, "#define SECCOMP_NAMESPACES UINT64_C(0x7e020000)",
+                   "#define SECCOMP_NAMESPACES UINT64_C(0x02020000)")],
+        "noticed": {INSIDE: "unshare_user clone_user clone_user_high_bits unshare_user_high_bits"}},
+    "clone3": {
+        "edits": [(TABLE, "	REFUSE(clone3, ENOSYS),\n", ""),
+                  (TABLE, "	ALLOW(execve),\n", "	ALLOW(clone3),\n	ALLOW(execve),\n")],
+        "noticed": {INSIDE: "clone3_plain clone3_user"}},
+    "refused arguments of ioctl": {
+        "edits": [(TABLE, "	REFUSE_IF(ioctl, EPERM, { 1, SECCOMP_LOW32, 0x5412 }), /* TIOCSTI */\n", ""),
+                  (TABLE, "	REFUSE_IF(ioctl, EPERM, { 1, SECCOMP_LOW32, 0x541c }), /* TIOCLINUX */\n",
+                   "")],
+        "noticed": {INSIDE: "tiocsti tiocsti_high_bits tioclinux tioclinux_high_bits"}},
+    "personality": {
+        "edits": [(TABLE, "	ALLOW_IF(personality, { 0, SECCOMP_LOW32, 8 }),",
+                   "	ALLOW(personality),")],
+        "noticed": {INSIDE: "personality_aslr personality_exec personality_high_bits"}},
+    "families of sockets": {
+        "edits": [(TABLE, "	ALLOW_IF(socket, { 0, SECCOMP_LOW32, 2 }),  /* AF_INET */",
+                   "	ALLOW(socket),"),
+                  (TABLE, "	ALLOW_IF(socketpair, { 0, SECCOMP_LOW32, 1 }),", "	ALLOW(socketpair),")],
+        "noticed": {INSIDE: "socket_vsock socket_alg socket_of_another_family "
+                            "socket_of_another_netlink socketpair_tipc"}},
+    "asynchronous I/O": {
+        "edits": [(TABLE, "	REFUSE(io_setup, ENOSYS),\n", ""),
+                  (TABLE, "	ALLOW(execve),\n", "	ALLOW(io_setup),\n	ALLOW(execve),\n")],
+        "noticed": {BOMBS: "what_the_kernel_counts_by_user"}},
+    "counts by user": {
+        "edits": [(START, "caps_count_as(s->set->uid_base)", "caps_count_as(0)")],
+        "noticed": {BOMBS: "what_the_kernel_counts_by_user"}},
+    "core dumps": {
+        "edits": [stage("forbid core dumps", "forbid_core_dumps")],
+        "noticed": {INSIDE: "exceed_core_limit"}},
+    "core dumps and filter": {
+        "edits": [stage("forbid core dumps", "forbid_core_dumps"), NO_FILTER],
+        "noticed": {INSIDE: "exceed_core_limit raise_core_limit lower_core_limit"}},
+
+    # ---- What it has at its start ----
+    # (That the filter's absence alone shows no key is in the first build above.)
+    "keyring": {
+        "edits": [stage("join a session keyring", "join_keyring"), NO_FILTER],
+        "noticed": {INSIDE: "key_of_the_machine"}},
+    "descriptors": {
+        "edits": [(CHILD, "	return syscall(SYS_close_range, INIT_PROGRAM_FD + 1, ~0U, 0) < 0 ? -errno : 0;",
+                   "	return 0;"),
+                  ("sandboxfs/keeper.c",
+                   "	posix_spawn_file_actions_addclosefrom_np(&actions, KEEPER_SOCKET_FD + 1);\n", "")],
+        "noticed": {INSIDE: "inherited_descriptor"}},
+    "memory of init": {
+        "edits": [(INIT, "prctl(PR_SET_DUMPABLE, 0) < 0 || ", ""),
+                  ("Makefile", "&& chmod 0511 $@", "&& chmod 0755 $@"),
+                  (START, "(st.st_mode & (S_IRGRP | S_IROTH | S_IWGRP | S_IWOTH)) ||", "")],
+        "noticed": {INSIDE: "ptrace_attach_init ptrace_seize_init read_init_mem write_init_mem "
+                            "open_init_exe pidfd_getfd_init list_init_fd"}},
+    "rights of the keeper": {
+        "edits": [(START, '	{ "give up privileges", give_up_privileges },\n', "")],
+        "noticed": {INSIDE: "what_serves_the_box_keeps_few_rights"}},
+    "rights of the daemon": {
+        "edits": [("sandboxfs/privileges.c", "	for (int c = 0; c <= (int)CAP_LAST_CAP; c++) {",
+                   "	for (int c = 0; c < 0; c++) {")],
+        "noticed": {INSIDE: "what_serves_the_box_keeps_few_rights"}},
+
+    # ---- Namespaces ----
+    "network namespace": {
+        "edits": [stage("make the network namespace", "make_network")],
+        "noticed": {INSIDE: "all_namespaces_are_its_own two_boxes_share_no_namespace only_loopback "
+                            "connect_to_the_machine connect_to_abstract_socket "
+                            "nothing_beyond_loopback"}},
+    "uts namespace": {
+        "edits": [(START, "CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC", "CLONE_NEWNS | CLONE_NEWIPC"),
+                  stage("set the host name", "set_host_name")],
+        "noticed": {INSIDE: "all_namespaces_are_its_own host_name_is_its_own"}},
+    "ipc namespace": {
+        "edits": [(START, "CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC", "CLONE_NEWNS | CLONE_NEWUTS")],
+        "noticed": {INSIDE: "all_namespaces_are_its_own a_box_sees_nothing_of_another"}},
+    "cgroup namespace": {
+        "edits": [stage("make the cgroup namespace", "hide_cgroups")],
+        "noticed": {INSIDE: "all_namespaces_are_its_own no_cgroup_is_shown"}},
+    "time namespace": {
+        "edits": [(START, "			 CLONE_NEWTIME | CLONE_PIDFD,", "			 CLONE_PIDFD,")],
+        "noticed": {INSIDE: "all_namespaces_are_its_own"}},
+    "pid namespace": {
+        "edits": [*NO_USER_NAMESPACE, (START, "CLONE_NEWPID | CLONE_NEWNS", "CLONE_NEWNS"),
+                  (INIT, "	if (getpid() != 1)\n", "	if (getpid() < 1)\n")],
+        "works": "dev_holds_the_known_nodes",
+        "noticed": {INSIDE: "see_a_process_of_the_machine pid_1_is_init "
+                            "processes_of_the_machine_are_invisible"}},
+
+    # ---- The root, /proc, /dev ----
+    "root": {
+        "edits": [(ROOTFS, """	if (syscall(SYS_pivot_root, ".", ".") < 0)
+		return -errno;
+	if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+		return -errno;
+	if (!is_alone(s))
+""", """	if (chroot(".") < 0 || chdir("/") < 0)
+		return -errno;
+	if (s->root < 0 && !is_alone(s))
+""")],
+        "noticed": {INSIDE: "climb_out_of_chroot"}},
+    "masks of /proc": {
+        "edits": [stage("mask /proc", "devices_mask_proc")],
+        "noticed": {INSIDE: "read_keys read_key_users read_interrupts read_timer_list"}},
+    "masks of /proc, capabilities and user namespace": {
+        "edits": [stage("mask /proc", "devices_mask_proc"), NO_FILTER, ALL_CAPABILITIES,
+                  *NO_USER_NAMESPACE],
+        "noticed": {INSIDE: "write_core_pattern write_ip_forward write_anything_in_proc_sys "
+                            "write_anything_in_proc_irq write_anything_in_proc_bus"}},
+    "looking at device files": {
+        "edits": [(DEVICES, """S_ISCHR(st.st_mode) &&
+		    st.st_rdev == makedev(nodes[i].major, nodes[i].minor))""", "st.st_mode)")],
+        "noticed": {INSIDE: "a_device_file_that_is_none_is_refused"}},
+    "no cgroups mounted": {
+        "edits": [(ROOTFS, "	return mount_attach(s->trees[TREE_CONTROL], run, \"box\");",
+                   "	mount_attach_dir(open_tree(AT_FDCWD, \"/sys/fs/cgroup\", OPEN_TREE_CLONE |\n"
+                   "			 AT_RECURSIVE), run, \"cgroup\");\n"
+                   "	return mount_attach(s->trees[TREE_CONTROL], run, \"box\");")],
+        "noticed": {INSIDE: "no_cgroup_is_shown mounts_are_the_known_ones"}},
+    "devices on disk": {
+        "edits": [(START, '"workspace", userns, MOUNT_ATTR_NODEV)', '"workspace", userns, 0)')],
+        "noticed": {INSIDE: "mounts_are_the_known_ones", TREES: "devices_do_nothing_outside"}},
+
+    # ---- files/ and root, from outside ----
+    "mount of the tree": {
+        "edits": [("sandboxfs/fuse_wire.c", "MS_NOSUID | MS_NODEV, data)", "0, data)")],
+        "noticed": {TREES: "set_user_id_is_nothing_outside"}},
+    "names are not followed": {
+        "edits": [("sandboxfs/files_lookup.c", "openat(at->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC)",
+                   "openat(at->fd, name, O_PATH | O_CLOEXEC)")],
+        "noticed": {RACES: "cat cp_recursive tar", TREES: "magic_links_lead_nowhere"}},
+    "targets of links": {
+        "edits": [("sandboxfs/files_symlink.c",
+                   "	r = symlink_show(c->vol->kind, inode_depth(resolver.dir), target, resolve_in_box, "
+                   "&resolver,\n			 out);",
+                   "	(void)resolve_in_box;\n	memcpy(out, target, (size_t)n + 1);\n	r = 0;")],
+        "noticed": {RACES: "cat grep_recursive stat_and_ls cp_recursive cp_archive find tar rsync rm "
+                           "change write python",
+                    TREES: "magic_links_lead_nowhere", "files/links": "hostile_corpus"}},
+    "places of folders": {
+        "edits": [("sandboxfs/files_inode.c",
+                   "	if (inode && S_ISDIR(inode->type) && inode->parent != dir) {",
+                   "	if (inode && inode->parent != dir && inode->veiled) {")],
+        "noticed": {RACES: "up_again", "files/links": "no_way_out_while_the_box_moves_directories"}},
+    "FIFOs": {
+        "edits": [("sandboxfs/files_lookup.c", "	if (S_ISFIFO(found->stx.stx_mode))\n",
+                   "	if (S_ISFIFO(found->stx.stx_mode) && found->veiled)\n")],
+        "noticed": {TREES: "a_fifo_hangs_nobody"}},
+    "leases": {
+        "edits": [("sandboxfs/files_open.c", "flags | O_NONBLOCK | O_CLOEXEC)", "flags | O_CLOEXEC)")],
+        "noticed": {TREES: "a_lease_never_given_up_hangs_nobody"}},
+    "set-user-id bits": {
+        "edits": [("sandboxfs/files_lookup.c", "		mode &= ~(S_ISUID | S_ISGID);",
+                   "		mode &= 07777 | S_IFMT;")],
+        "noticed": {TREES: "set_user_id_is_nothing_outside",
+                    INSIDE: "set_user_id_counts_inside_only"}},
+    "attributes of the system": {
+        "edits": [("sandboxfs/files_ops_meta.c",
+                   '	bool is_user = !strncmp(name, "user.", 5) && name[5];',
+                   "	bool is_user = name[0];")],
+        "noticed": {TREES: "file_capabilities_are_nothing_outside"}},
+    "numbers of devices": {
+        "edits": [("sandboxfs/files_lookup.c", "		.st_nlink = stx->stx_nlink,",
+                   "		.st_rdev = makedev(stx->stx_rdev_major, stx->stx_rdev_minor),\n"
+                   "		.st_nlink = stx->stx_nlink,")],
+        "noticed": {TREES: "devices_do_nothing_outside"}},
+    "mounts that are not entered": {
+        "edits": [("sandboxfs/files_lookup.c", "	found->veiled = true;\n",
+                   "	found->veiled = false;\n	if (!found->remote)\n		return;\n")],
+        "noticed": {TREES: "magic_links_lead_nowhere"}},
+    "volumes apart": {
+        "edits": [("sandboxfs/files_ops_dir.c", "	    inode_of(ino)->vol != inode_of(new_parent)->vol) {",
+                   "	    !inode_of(ino)->vol) {")],
+        "noticed": {TREES: "hard_links_stay_in_the_box"}},
+    "ids of the box": {
+        "edits": [("sandboxfs/files_ids.c",
+                   "	syscall(SYS_setfsgid, id_base);\n	syscall(SYS_setfsuid, id_base);\n",
+                   "	(void)id_base;\n"),
+                  ("sandboxfs/files_ids.c",
+                   "	return entered && (uid_t)syscall(SYS_setfsuid, -1) == daemon_ids.fsuid ? 0 : -EPERM;",
+                   "	return entered ? 0 : 0;")],
+        "noticed": {"tree/files": "owner_is_root_inside"}},
+    "the folder of boxes": {
+        "edits": [("sandboxfs/store.c", "	if (mkdirat(boxes_dir, temp, 0700) < 0)",
+                   "	if (mkdirat(boxes_dir, temp, 0755) < 0)")],
+        "noticed": {INSIDE: "a_box_of_anothers_ids_on_disk_is_shut"}},
+}
+EXCUSED = {}
