@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sandboxfs: the command line. Mounting in the foreground or background, stopping, and a terminal in
- * a box (shell.c). Must not know anything of boxes.
+ * sandboxfs: the command line. Mounting in the foreground or background, stopping, a terminal in a
+ * box (shell.c), a look at the machine (doctor.c). Must not know anything of boxes.
  *
  * Where to read on: daemon.c (the whole), tree.h (the tree as tables), dir_box.c (a box's
  * entries), submit.c (what a command is), keeper.c (the processes behind boxes), files.h.
@@ -25,12 +25,11 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "daemon.h"
+#include "doctor.h"
 #include "net.h"
 #include "shell.h"
 #include "store.h"
 #include "version.h"
-
-#define DEFAULT_CONFIG "/etc/sandboxfs.ini"
 
 enum { STOP_EXTRA_MS = 60000 };
 
@@ -44,10 +43,12 @@ static void print_help(void)
 		&t,
 		"Usage: sandboxfs [-f] [-c FILE] [-o KEY=VALUE,…] MOUNTPOINT\n"
 		"       sandboxfs stop MOUNTPOINT\n"
-		"       sandboxfs shell [-s SESSION] BOXDIR\n\n"
+		"       sandboxfs shell [-s SESSION] BOXDIR\n"
+		"       sandboxfs doctor [--json]\n\n"
 		"Mounts a tree in which every directory is a sandbox: mkdir makes one, writing to\n"
 		"its cmd runs a command, rmdir destroys it. `sandboxfs shell` is a terminal in\n"
-		"one. See sandboxfs(1) and sandboxfs(5).\n\n"
+		"one; `sandboxfs doctor` says what this machine lacks. See sandboxfs(1) and\n"
+		"sandboxfs(5).\n\n"
 		"  -f, --foreground   stay in the foreground\n"
 		"  -c, --config FILE  settings (default: " DEFAULT_CONFIG " if it is there)\n"
 		"  -o KEY=VALUE,…     settings, over those of the file\n"
@@ -336,5 +337,7 @@ int main(int argc, char **argv)
 	}
 	if (argc > 1 && !strcmp(argv[1], "shell"))
 		return shell_command(argc - 1, argv + 1);
+	if (argc > 1 && !strcmp(argv[1], "doctor"))
+		return doctor_command(argc - 1, argv + 1);
 	return mount_command(argc, argv);
 }

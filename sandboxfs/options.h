@@ -12,6 +12,8 @@
 
 #include "base/text.h"
 
+#define DEFAULT_CONFIG "/etc/sandboxfs.ini"
+
 struct options {
 	char *state_dir;
 	mode_t root_mode;

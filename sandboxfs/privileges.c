@@ -51,3 +51,17 @@ int privileges_drop(void)
 	}
 	return capng_apply(CAPNG_SELECT_BOTH) == 0 ? 0 : -EPERM;
 }
+
+int privileges_lacking(struct text *needed, struct text *wanted)
+{
+	if (capng_get_caps_process() < 0)
+		return -EPERM;
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
+		struct text *t = kept[i].capability == CAP_SYS_RESOURCE ? wanted : needed;
+
+		if (!capng_have_capability(CAPNG_EFFECTIVE, kept[i].capability))
+			text_printf(t, "%scap_%s (%s)", t->len ? ", " : "",
+				    capng_capability_to_name(kept[i].capability), kept[i].why);
+	}
+	return 0;
+}

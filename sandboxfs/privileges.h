@@ -3,8 +3,14 @@
 #ifndef SANDBOXFS_PRIVILEGES_H
 #define SANDBOXFS_PRIVILEGES_H
 
+#include "base/text.h"
+
 /* Gives up every other capability, also for all programs started from here on. Call it while there
  * is one thread. 0, or -EPERM. */
 int privileges_drop(void);
+
+/* Adds the names of those that this process has not, "cap_sys_admin, …": without needed ones boxes
+ * cannot run, without wanted ones they can. 0, or -EPERM. */
+int privileges_lacking(struct text *needed, struct text *wanted);
 
 #endif

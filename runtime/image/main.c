@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "image/image.h"
+#include "import/archive.h"
 #include "import/import.h"
 #include "runtime.h"
 
@@ -22,6 +23,7 @@ enum {
 	OPTION_MASK,
 	OPTION_ADD,
 	OPTION_HELP,
+	OPTION_VERSION,
 	OPTION_STORAGE_BASE,
 	OPTION_MAX_BYTES,
 	OPTION_MAX_FILES,
@@ -33,6 +35,7 @@ static const struct option long_options[] = {
 	{ "mask", required_argument, NULL, OPTION_MASK },
 	{ "add", required_argument, NULL, OPTION_ADD },
 	{ "help", no_argument, NULL, OPTION_HELP },
+	{ "version", no_argument, NULL, OPTION_VERSION },
 	{ 0 },
 };
 
@@ -50,7 +53,9 @@ static void print_usage(FILE *to)
 	      "  --storage-base ID    first of the 65536 ids that own the files; needed\n"
 	      "  --max-bytes NUMBER   of all files (default 16 GiB)\n"
 	      "  --max-files NUMBER   (default a million)\n"
-	      "  --control FD         give up when the other end of FD is closed\n",
+	      "  --control FD         give up when the other end of FD is closed\n"
+	      "usage: sandbox-image --version\n"
+	      "Prints the libraries that unpack archives.\n",
 	      to);
 }
 
@@ -176,6 +181,9 @@ int main(int argc, char **argv)
 			break;
 		case OPTION_HELP:
 			print_usage(stdout);
+			return 0;
+		case OPTION_VERSION:
+			puts(archive_libraries());
 			return 0;
 		default:
 			print_usage(stderr);

@@ -15,6 +15,11 @@
 
 enum { TAR_BLOCK = 512 };
 
+const char *archive_libraries(void)
+{
+	return archive_version_details();
+}
+
 /* libarchive has an error: ours if the stream below it failed, else a word of its own. */
 static int archive_failed(struct archive *a, struct import_why *why, const char *what)
 {

@@ -11,6 +11,9 @@
 
 #include "import.h"
 
+/* "libarchive 3.6.2 zlib/1.2.13 …": what unpacks archives. Static. */
+const char *archive_libraries(void);
+
 struct inflater;
 /* What is in `from`, which stays the caller's; as it is where it is not compressed. NULL after
  * import_fail(). */
