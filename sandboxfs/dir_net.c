@@ -165,12 +165,15 @@ static int net_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset
 
 static int net_mode_show(struct ctx *ctx, struct text *out)
 {
-	const struct box *box = ctx->box;
+	struct box *box = ctx->box;
 	char why[256];
+	bool private;
 
 	net_unable(why, sizeof(why));
-	text_add_str(out,
-		     box->net_private && (box->net_chosen || !why[0]) ? "private\n" : "none\n");
+	pthread_mutex_lock(&box->lock);
+	private = box->net_private && (box->net_chosen || !why[0]);
+	pthread_mutex_unlock(&box->lock);
+	text_add_str(out, private ? "private\n" : "none\n");
 	return 0;
 }
 
@@ -309,9 +312,13 @@ static int net_deny_write(struct ctx *ctx, struct handle *h, const char *data, s
 
 static int net_bandwidth_show(struct ctx *ctx, struct text *out)
 {
+	uint64_t rate;
 	char buf[32];
 
-	text_printf(out, "%s\n", format_size(buf, ctx->box->net_bandwidth));
+	pthread_mutex_lock(&ctx->box->lock);
+	rate = ctx->box->net_bandwidth;
+	pthread_mutex_unlock(&ctx->box->lock);
+	text_printf(out, "%s\n", format_size(buf, rate));
 	return 0;
 }
 
