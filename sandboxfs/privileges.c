@@ -31,7 +31,7 @@ static const struct {
 	{ CAP_SYS_PTRACE, "descriptors and working directories in /proc" },
 	{ CAP_SYS_CHROOT, "entering a box's mounts" },
 	{ CAP_SYS_RESOURCE, "many descriptors, large pipes" },
-	{ CAP_NET_ADMIN, "a box's loopback" },
+	{ CAP_NET_ADMIN, "the boxes' network: links, rules, switches" },
 };
 
 int privileges_drop(void)
