@@ -11,7 +11,7 @@ DEVICES, ROOTFS = "runtime/keeper/devices.c", "runtime/keeper/rootfs.c"
 IDMAP, INIT = "runtime/keeper/idmap.c", "runtime/init/init.c"
 TABLE = "runtime/seccomp/table.h"
 INSIDE, FILTER, BOMBS = "security/inside", "security/filter", "security/bombs"
-RACES, TREES = "security/races", "security/trees"
+RACES, TREES, LIFE = "security/races", "security/trees", "security/life"
 
 NO_FILTER = (CHILD, '	{ "load the system call filter", load_filters },\n', "")
 ALL_CAPABILITIES = (CHILD, '	{ "cut the capabilities", cut_capabilities },\n', "")
@@ -24,6 +24,8 @@ NO_USER_NAMESPACE = [
      '	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)\n		return -errno;\n'
      "	s->stage_dir = mount_new("),
 ]
+KEEP_ALL = ("sandboxfs/privileges.c", "	for (int c = 0; c <= (int)CAP_LAST_CAP; c++) {",
+            "	for (int c = 0; c < 0; c++) {")
 
 
 def stage(step, function):
@@ -36,9 +38,10 @@ WALLS = {
     "filter": {"edits": [NO_FILTER], "noticed": {INSIDE: "*", FILTER: "refused_rows_are_refused"}},
     "filter and capabilities": {
         "edits": [NO_FILTER, ALL_CAPABILITIES], "noticed": {INSIDE: "* mount_tmpfs setns_net"}},
-    "filter, capabilities and user namespace": {
-        "edits": [NO_FILTER, ALL_CAPABILITIES, *NO_USER_NAMESPACE],
-        "noticed": {INSIDE: "* mknod_null ids_are_high_and_disjoint write_init_mem"}},
+    "filter, capabilities, user namespace and the daemon's own": {
+        "edits": [NO_FILTER, ALL_CAPABILITIES, *NO_USER_NAMESPACE, KEEP_ALL],
+        "noticed": {INSIDE: "* mknod_null ids_are_high_and_disjoint write_init_mem acct settimeofday "
+                            "syslog vhangup read_kernel_addresses"}},
     "upper halves of arguments": {
         "edits": [(TABLE, "#define SECCOMP_LOW32 UINT64_C(0xffffffff)",
                    "#define SECCOMP_LOW32 UINT64_MAX")],
@@ -91,6 +94,19 @@ WALLS = {
                   ("sandboxfs/keeper.c",
                    "	posix_spawn_file_actions_addclosefrom_np(&actions, KEEPER_SOCKET_FD + 1);\n", "")],
         "noticed": {INSIDE: "inherited_descriptor"}},
+    "descriptors of init": {
+        "edits": [(INIT, "MSG_CMSG_CLOEXEC | MSG_DONTWAIT", "MSG_DONTWAIT")],
+        "noticed": {INSIDE: "a_command_has_three_descriptors"}},
+    "groups": {
+        "edits": [(CHILD, "setgroups(0, NULL) < 0 || ", "")],
+        "noticed": {INSIDE: "groups_hold_none_of_the_machine"}},
+    "signals to init": {
+        "edits": [(INIT, "	sigfillset(&all);\n",
+                   "	sigemptyset(&all);\n	signal(SIGTERM, _exit);\n")],
+        "noticed": {INSIDE: "pid_1_takes_no_signal_from_inside"}},
+    "ids of its own": {
+        "edits": [("sandboxfs/keeper.c", "		if (!block_used[b])\n", "		if (b == 1)\n")],
+        "noticed": {INSIDE: "ids_are_high_and_disjoint", LIFE: "ids_used_again"}},
     "memory of init": {
         "edits": [(INIT, "prctl(PR_SET_DUMPABLE, 0) < 0 || ", ""),
                   ("Makefile", "&& chmod 0511 $@", "&& chmod 0755 $@"),
@@ -101,8 +117,7 @@ WALLS = {
         "edits": [(START, '	{ "give up privileges", give_up_privileges },\n', "")],
         "noticed": {INSIDE: "what_serves_the_box_keeps_few_rights"}},
     "rights of the daemon": {
-        "edits": [("sandboxfs/privileges.c", "	for (int c = 0; c <= (int)CAP_LAST_CAP; c++) {",
-                   "	for (int c = 0; c < 0; c++) {")],
+        "edits": [KEEP_ALL],
         "noticed": {INSIDE: "what_serves_the_box_keeps_few_rights"}},
 
     # ---- Namespaces ----
@@ -149,18 +164,32 @@ WALLS = {
     "masks of /proc, capabilities and user namespace": {
         "edits": [stage("mask /proc", "devices_mask_proc"), NO_FILTER, ALL_CAPABILITIES,
                   *NO_USER_NAMESPACE],
-        "noticed": {INSIDE: "write_core_pattern write_ip_forward write_anything_in_proc_sys "
+        "noticed": {INSIDE: "* read_kmsg write_hostname write_core_pattern write_ip_forward write_anything_in_proc_sys "
                             "write_anything_in_proc_irq write_anything_in_proc_bus"}},
     "looking at device files": {
         "edits": [(DEVICES, """S_ISCHR(st.st_mode) &&
 		    st.st_rdev == makedev(nodes[i].major, nodes[i].minor))""", "st.st_mode)")],
         "noticed": {INSIDE: "a_device_file_that_is_none_is_refused"}},
-    "no cgroups mounted": {
+    "no sysfs, no cgroups": {
         "edits": [(ROOTFS, "	return mount_attach(s->trees[TREE_CONTROL], run, \"box\");",
-                   "	mount_attach_dir(open_tree(AT_FDCWD, \"/sys/fs/cgroup\", OPEN_TREE_CLONE |\n"
-                   "			 AT_RECURSIVE), run, \"cgroup\");\n"
+                   "	mount_attach_dir(open_tree(AT_FDCWD, \"/sys\", OPEN_TREE_CLONE | AT_RECURSIVE),\n"
+                   "			 s->root, \"sys\");\n"
                    "	return mount_attach(s->trees[TREE_CONTROL], run, \"box\");")],
-        "noticed": {INSIDE: "no_cgroup_is_shown mounts_are_the_known_ones"}},
+        "noticed": {INSIDE: "no_cgroup_is_shown mounts_are_the_known_ones list_sys list_cgroups"}},
+    "no folder of the machine": {
+        "edits": [(ROOTFS, "	return mount_attach(s->trees[TREE_CONTROL], run, \"box\");",
+                   "	mount_attach_dir(open_tree(AT_FDCWD, \"/var/tmp\", OPEN_TREE_CLONE | "
+                   "AT_RECURSIVE),\n			 s->root, \"var/tmp\");\n"
+                   "	return mount_attach(s->trees[TREE_CONTROL], run, \"box\");")],
+        "noticed": {INSIDE: "file_of_the_machine file_by_root_of_processes file_by_cwd_of_processes"}},
+    "the old root": {
+        "edits": [(ROOTFS, '	if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)',
+                   '	if (chdir("/") < 0)'),
+                  (ROOTFS, "	if (!is_alone(s))", "	if (s->root < 0 && !is_alone(s))")],
+        "noticed": {INSIDE: "root_has_nothing_above"}},
+    "devices": {
+        "edits": [(DEVICES, '{ "tty", 5, 0 },\n};', '{ "tty", 5, 0 },\n	{ "kmsg", 1, 11 },\n};')],
+        "noticed": {INSIDE: "dev_holds_the_known_nodes"}},
     "devices on disk": {
         "edits": [(START, '"workspace", userns, MOUNT_ATTR_NODEV)', '"workspace", userns, 0)')],
         "noticed": {INSIDE: "mounts_are_the_known_ones", TREES: "devices_do_nothing_outside"}},
@@ -224,6 +253,10 @@ WALLS = {
                    "	return entered && (uid_t)syscall(SYS_setfsuid, -1) == daemon_ids.fsuid ? 0 : -EPERM;",
                    "	return entered ? 0 : 0;")],
         "noticed": {"tree/files": "owner_is_root_inside"}},
+    "escapes": {
+        "edits": [("runtime/base/text.c", "		if (n && !utf8_is_control(bytes, n) && !utf8_is_bidi",
+                   "		n = n ? n : 1;\n		if (true || !utf8_is_bidi")],
+        "noticed": {LIFE: "what_it_calls_itself_is_shown_harmless"}},
     "the folder of boxes": {
         "edits": [("sandboxfs/store.c", "	if (mkdirat(boxes_dir, temp, 0700) < 0)",
                    "	if (mkdirat(boxes_dir, temp, 0755) < 0)")],
