@@ -75,7 +75,7 @@ INIT_LINK := -static-pie -Wl,-z,relro,-z,now $(LDFLAGS)
 # --- sources -------------------------------------------------------------------------------
 
 BASE_SRC := $(sort $(wildcard runtime/base/*.c)) runtime/protocol.c runtime/log_index.c \
-	runtime/net_policy.c
+	runtime/net_policy.c runtime/limit.c
 KEEPER_SRC := $(sort $(wildcard runtime/keeper/*.c))
 INIT_SRC := $(sort $(wildcard runtime/init/*.c))
 NET_SRC := $(sort $(wildcard runtime/net/*.c))

@@ -77,6 +77,8 @@ enum msg_type {
 			      session= script=BYTES newline= (does it end in one): for the log */
 	MSG_NETWORK,	   /* v0 = 1: (again) ask sandbox-net for a network (network.h), 0: it has
 			      none any more. Reply when eth0 works */
+	MSG_LIMIT,	   /* one field, as of MSG_START: a limit that holds from now on. Reply: it
+			      does, or why the old one still does: -EBUSY, -EOPNOTSUPP, … */
 
 	/* Keeper to daemon. */
 	MSG_WELCOME =

@@ -26,9 +26,7 @@
  *                     perhaps :GROUP; absent or empty is root
  *   cgroup=NAME/NAME  path of the box's cgroup below each controller's root (v1) or the cgroup2
  *                     root or delegated subtree (v2)
- *   memory=BYTES      0 = no limit
- *   pids=N            0 = no limit
- *   cpus_milli=N      thousandths of a CPU; 0 = no limit
+ *   memory=BYTES, …   the limits: the fields of limit.h, 0 or absent = no limit
  *   keep_runs=N       how many ended runs stay on disk at the least
  *   network=private   the box gets a link from sandbox-net (network.h); if-any: or starts without
  *                     where the machine can have none, and says why; else loopback only

@@ -18,6 +18,7 @@
 
 #include "base/text.h"
 #include "files.h"
+#include "limit.h"
 #include "node.h"
 #include "options.h"
 #include "park.h"
@@ -78,6 +79,7 @@ struct box {
 	char image[128];
 	char *image_user, *image_cwd; /* of an imported image; NULL: the usual */
 	char *image_command;	      /* what it is made to run; NULL: nothing */
+	struct limits limits;	      /* its own; 0: it has none, box_limit() tells */
 	int64_t created_us, changed_us;
 	int64_t removed_us;  /* REMOVED_FOR_GOOD: not even the trash shows it */
 	atomic_bool removed; /* in the trash */
@@ -175,6 +177,12 @@ void box_clean_at_start(struct box *box);
 void box_set_state(struct box *box, enum box_state state, const char *reason);
 /* The errno an open of `cmd` gets for a failed box. */
 int box_failed_errno(const struct box *box);
+
+/* --- limits, under box->lock ------------------------------------------------------------------ */
+
+/* What holds for it, or will when it runs. */
+uint64_t box_limit(const struct box *box, enum limit which);
+void box_limits(const struct box *box, struct limits *out);
 
 /* --- image, under box->lock ------------------------------------------------------------------ */
 

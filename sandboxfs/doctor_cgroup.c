@@ -90,12 +90,17 @@ static const struct {
 	{ "io", "" },
 };
 
+static bool limits(const struct options *opt, enum limit which)
+{
+	return MIN(opt->limits.of[which], opt->max_limits.of[which]) != LIMIT_NONE;
+}
+
 /* Did the settings ask for a limit that needs it? */
 static bool is_demanded(const struct options *opt, const char *controller)
 {
-	return (!strcmp(controller, "memory") && opt->memory != UINT64_MAX) ||
-	       (!strcmp(controller, "pids") && opt->pids != UINT64_MAX) ||
-	       (!strcmp(controller, "cpu") && opt->cpus_milli != UINT64_MAX);
+	return (!strcmp(controller, "memory") && limits(opt, LIMIT_MEMORY)) ||
+	       (!strcmp(controller, "pids") && limits(opt, LIMIT_PIDS)) ||
+	       (!strcmp(controller, "cpu") && limits(opt, LIMIT_CPUS));
 }
 
 static bool has_word(const char *list, const char *word)

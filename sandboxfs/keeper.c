@@ -164,6 +164,14 @@ int keeper_terminal_size(struct box *box, uint64_t number, uint16_t rows, uint16
 	return send_message(box, &m, NULL, NULL, 0);
 }
 
+int keeper_limit(struct box *box, enum limit which, uint64_t value, uint64_t tag)
+{
+	_cleanup_text_ struct text fields = { 0 };
+
+	field_add_u64(&fields, limit_types[which].field, limit_to_wire(value));
+	return keeper_request(box, MSG_LIMIT, tag, 0, &fields);
+}
+
 int keeper_run_ask(struct box *box, enum msg_type type, uint64_t tag, uint64_t run)
 {
 	const struct msg m = { .type = type, .tag = tag, .run = run };
@@ -304,7 +312,7 @@ static void zone_name(char *out, size_t size)
 static void start_fields(const struct box *box, const char *image_dir, struct text *t)
 {
 	char hostname[64], cgroup[128], zone[200];
-	const struct options *o = &the_options;
+	struct limits limits;
 
 	host_name(box, hostname);
 	keeper_cgroup_name(box, cgroup, sizeof(cgroup));
@@ -321,10 +329,9 @@ static void start_fields(const struct box *box, const char *image_dir, struct te
 	if (box->image_user)
 		field_add(t, "user", box->image_user);
 	field_add(t, "cgroup", cgroup);
-	field_add_u64(t, "memory", o->memory == UINT64_MAX ? 0 : o->memory);
-	field_add_u64(t, "pids", o->pids == UINT64_MAX ? 0 : o->pids);
-	field_add_u64(t, "cpus_milli", o->cpus_milli == UINT64_MAX ? 0 : o->cpus_milli);
-	field_add_u64(t, "keep_runs", o->keep_runs);
+	box_limits(box, &limits);
+	limits_add_fields(t, &limits);
+	field_add_u64(t, "keep_runs", the_options.keep_runs);
 	field_add(t, "cwd", box->sessions->cwd);
 	if (zone[0])
 		field_add(t, "tz", zone);
@@ -507,6 +514,14 @@ static int connect_keeper(const struct box *box)
 	return take_fd(&sock);
 }
 
+/* The defaults may have changed since it was started. */
+static void tell_limits(struct box *box)
+{
+	for (int i = 0; i < N_LIMITS; i++)
+		keeper_limit(box, (enum limit)i, box_limit(box, (enum limit)i),
+			     KEEPER_LIMIT_TAG | (uint64_t)i);
+}
+
 int keeper_adopt(struct box *box)
 {
 	const struct msg hello = { .type = MSG_HELLO,
@@ -537,8 +552,10 @@ int keeper_adopt(struct box *box)
 		else
 			r = keeper_take_messages(k);
 	}
-	if (r == 0)
+	if (r == 0) {
+		tell_limits(box);
 		r = keeper_watch(k);
+	}
 	if (r < 0) {
 		box->keeper = NULL;
 		keeper_free(k);

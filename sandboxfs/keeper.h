@@ -43,6 +43,9 @@ int keeper_signal_tree(struct box *box, uint64_t run, int sig, uint64_t tag);
 /* A request about a run that is answered, with a tag as above or of keeper_private.h. */
 int keeper_run_ask(struct box *box, enum msg_type type, uint64_t tag, uint64_t run);
 
+/* MSG_LIMIT; tag as above, 0 for none. */
+int keeper_limit(struct box *box, enum limit which, uint64_t value, uint64_t tag);
+
 /* Stops the box: TERM, then KILL after timeout_ms; tag as above, 0 for none. 0 or -errno. */
 int keeper_stop(struct box *box, int64_t timeout_ms, uint64_t tag);
 /* Ends everything at once; the box has been removed. */

@@ -160,6 +160,16 @@ static void on_usage(struct keeper *k, const struct msg *m, const char *payload)
 	}
 }
 
+/* What its box's settings say now, the box that was found running may not be able to take on. */
+static void on_limit_reply(struct keeper *k, uint64_t which, int error, const char *why)
+{
+	/* EOPNOTSUPP: a keeper of an older version. */
+	if (error && error != EOPNOTSUPP && which < N_LIMITS)
+		why_add(&k->box->why, k->box->uid,
+			"limits/%s holds from the box's next start on: %s", limit_types[which].name,
+			why);
+}
+
 static void on_reply(struct keeper *k, const struct msg *m, const char *payload)
 {
 	int error = m->v[0] >= 0 && m->v[0] < 4096 ? (int)m->v[0] : EIO;
@@ -179,6 +189,10 @@ static void on_reply(struct keeper *k, const struct msg *m, const char *payload)
 	}
 	if (m->tag & KEEPER_INPUT_TAG) {
 		on_input_reply(k, m->tag & NODE_MAX_ITEM, error);
+		return;
+	}
+	if (m->tag & KEEPER_LIMIT_TAG) {
+		on_limit_reply(k, m->tag & ~KEEPER_LIMIT_TAG, error, payload);
 		return;
 	}
 	for (struct park *p = k->box->parks.first; p; p = p->next) {

@@ -14,6 +14,7 @@
 #define KEEPER_START_TAG (1ull << 61)	/* MSG_START and MSG_HELLO */
 #define KEEPER_SESSION_TAG (1ull << 60) /* | session: MSG_SESSION_OPEN */
 #define KEEPER_INPUT_TAG (1ull << 59)	/* | run number: MSG_INPUT */
+#define KEEPER_LIMIT_TAG (1ull << 58)	/* | which: MSG_LIMIT to one that was found running */
 
 struct keeper {
 	struct watch watch;

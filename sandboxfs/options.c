@@ -149,24 +149,6 @@ static void show_bytes(const void *field, struct text *out)
 	text_add_str(out, format_size(buf, *(const uint64_t *)field));
 }
 
-/* A number, or "unlimited". */
-static int parse_count(void *field, const struct option_row *row, const char *value)
-{
-	if (!strcmp(value, "unlimited") || !strcmp(value, "max")) {
-		*(uint64_t *)field = UINT64_MAX;
-		return 0;
-	}
-	return parse_u64(value, row->min, row->max, field);
-}
-
-static void show_count(const void *field, struct text *out)
-{
-	if (*(const uint64_t *)field == UINT64_MAX)
-		text_add_str(out, "unlimited");
-	else
-		show_number(field, out);
-}
-
 static int parse_duration(void *field, const struct option_row *row, const char *value)
 {
 	(void)row;
@@ -194,43 +176,25 @@ static void show_on_unmount(const void *field, struct text *out)
 	text_add_str(out, *(const bool *)field ? "keep" : "stop");
 }
 
-/* CPUs as "2" or "0.5", kept in thousandths. */
-static int parse_cpus(void *field, const struct option_row *row, const char *value)
+/* A limit; row->min is which. */
+static int parse_limit(void *field, const struct option_row *row, const char *value)
 {
-	uint64_t whole = 0, milli = 0;
-	const char *p = value;
-	int digits = 0;
-
-	if (!strcmp(value, "unlimited") || !strcmp(value, "max")) {
-		*(uint64_t *)field = UINT64_MAX;
-		return 0;
-	}
-	for (; *p >= '0' && *p <= '9' && whole < 100000; p++, digits++)
-		whole = whole * 10 + (*p - '0');
-	if (*p == '.') {
-		uint64_t unit = 100;
-
-		for (p++; *p >= '0' && *p <= '9'; p++, digits++, unit /= 10)
-			milli += unit * (*p - '0');
-	}
-	milli += whole * 1000;
-	if (!digits || *p || milli < row->min || milli > row->max)
-		return -EINVAL;
-	*(uint64_t *)field = milli;
-	return 0;
+	return limit_parse((enum limit)row->min, value, field);
 }
 
 static void show_cpus(const void *field, struct text *out)
 {
-	uint64_t v = *(const uint64_t *)field;
+	char buf[32];
 
-	if (v == UINT64_MAX)
-		text_add_str(out, "unlimited");
-	else if (v % 1000)
-		text_printf(out, "%llu.%03llu", (unsigned long long)v / 1000,
-			    (unsigned long long)v % 1000);
-	else
-		text_printf(out, "%llu", (unsigned long long)v / 1000);
+	text_add_str(out, limit_format(LIMIT_CPUS, *(const uint64_t *)field, buf));
+}
+
+/* A number, or "unlimited". */
+static void show_count(const void *field, struct text *out)
+{
+	char buf[32];
+
+	text_add_str(out, limit_format(LIMIT_PIDS, *(const uint64_t *)field, buf));
 }
 
 static const struct option_type type_string = { "TEXT", parse_string, show_string };
@@ -241,9 +205,10 @@ static const struct option_type type_group = { "GROUP", parse_group, show_id };
 static const struct option_type type_mode = { "OCTAL", parse_mode, show_mode };
 static const struct option_type type_yes_no = { "yes|no", parse_yes_no, show_yes_no };
 static const struct option_type type_bytes = { "SIZE", parse_bytes, show_bytes };
-static const struct option_type type_count = { "NUMBER", parse_count, show_count };
 static const struct option_type type_duration = { "TIME", parse_duration, show_duration };
-static const struct option_type type_cpus = { "CPUS", parse_cpus, show_cpus };
+static const struct option_type limit_bytes = { "SIZE", parse_limit, show_bytes };
+static const struct option_type limit_cpus = { "CPUS", parse_limit, show_cpus };
+static const struct option_type limit_count = { "NUMBER", parse_limit, show_count };
 static const struct option_type type_on_unmount = { "stop|keep", parse_on_unmount,
 						    show_on_unmount };
 
@@ -278,6 +243,9 @@ static const struct option_type type_net_mode = { "private|none", parse_net_mode
 static const struct option_type type_subnet = { "CIDR|auto", parse_subnet, show_string };
 
 #define FIELD(f) offsetof(struct options, f)
+/* offset, min (which limit) and max of a row */
+#define LIMIT(which) FIELD(limits.of[LIMIT_##which]), LIMIT_##which, 0
+#define MAX_LIMIT(which) FIELD(max_limits.of[LIMIT_##which]), LIMIT_##which, 0
 
 static const struct option_row option_rows[] = {
 	{ "state_dir", &type_string, FIELD(state_dir), 0, 0, "/var/lib/sandboxfs",
@@ -320,12 +288,13 @@ static const struct option_row option_rows[] = {
 	  "how many files an image may have" },
 	{ "passthrough", &type_yes_no, FIELD(passthrough), 0, 0, "yes",
 	  "file data by kernel passthrough where the kernel has it" },
-	{ "limits.memory", &type_bytes, FIELD(memory), 16 << 20, UINT64_MAX, "unlimited",
-	  "memory of a box" },
-	{ "limits.pids", &type_count, FIELD(pids), 8, 1 << 22, "4096",
-	  "processes and threads of a box" },
-	{ "limits.cpus", &type_cpus, FIELD(cpus_milli), 10, 100000000, "unlimited",
-	  "CPUs of a box, as 0.5 or 2" },
+	{ "limits.memory", &limit_bytes, LIMIT(MEMORY), "unlimited", "memory of a box" },
+	{ "limits.cpus", &limit_cpus, LIMIT(CPUS), "unlimited", "CPUs of a box, as 0.5 or 2" },
+	{ "limits.pids", &limit_count, LIMIT(PIDS), "4096", "processes and threads of a box" },
+	{ "limits.max_memory", &limit_bytes, MAX_LIMIT(MEMORY), "unlimited",
+	  "the highest limits/memory that a box's owner may set" },
+	{ "limits.max_cpus", &limit_cpus, MAX_LIMIT(CPUS), "unlimited", "likewise limits/cpus" },
+	{ "limits.max_pids", &limit_count, MAX_LIMIT(PIDS), "unlimited", "likewise limits/pids" },
 	{ "network.mode", &type_net_mode, FIELD(network_private), 0, 0, "private",
 	  "a new box's network: out to public addresses, or none" },
 	{ "network.subnet", &type_subnet, FIELD(network_subnet), 0, 0, "auto",

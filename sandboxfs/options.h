@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "base/text.h"
+#include "limit.h"
 
 #define DEFAULT_CONFIG "/etc/sandboxfs.ini"
 
@@ -29,13 +30,13 @@ struct options {
 	gid_t image_group; /* 0: nobody but root adds images */
 	uint64_t image_max_size, image_max_files;
 	bool passthrough;
-	/* [limits]: defaults for a box; UINT64_MAX is none */
-	uint64_t memory, pids, cpus_milli;
 	/* [network] */
 	bool network_private; /* mode */
 	char *network_subnet;
 	uint64_t network_bandwidth; /* bytes/s, UINT64_MAX unlimited */
 	bool network_open_private;
+	/* [limits]: of a box that has none of its own, and what only root may exceed */
+	struct limits limits, max_limits;
 };
 
 /* Where a wrong setting came from and what is wrong with it, one sentence. */

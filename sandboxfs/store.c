@@ -21,6 +21,8 @@
 #include "base/kv.h"
 #include "base/log.h"
 
+#define LIMIT_KEY "limit."
+
 enum { STORE_FORMAT = 1, ID_CHUNK = 256, MAX_META = 1 << 22 };
 
 static int state_dir = -1, boxes_dir = -1, trash_dir = -1, lock_file = -1;
@@ -250,6 +252,17 @@ int store_box_dir(const struct box *box)
 	return fd < 0 ? -errno : fd;
 }
 
+static void limits_text(const struct box *box, struct text *t)
+{
+	for (int i = 0; i < N_LIMITS; i++) {
+		char key[32], value[32];
+
+		snprintf(key, sizeof(key), LIMIT_KEY "%s", limit_types[i].name);
+		if (box->limits.of[i])
+			record_add(t, key, limit_format((enum limit)i, box->limits.of[i], value));
+	}
+}
+
 static void meta_text(const struct box *box, struct text *t)
 {
 	char mode[8];
@@ -275,6 +288,7 @@ static void meta_text(const struct box *box, struct text *t)
 	record_add_u64(t, "bandwidth", box->net_bandwidth);
 	if (box->failed_why[0])
 		record_add(t, "failed", box->failed_why);
+	limits_text(box, t);
 	env_record(&box->sessions->env, t);
 	/* A reader that does not find this line last knows that the file was cut. */
 	record_add(t, "end", "meta");
@@ -392,6 +406,16 @@ static int network_line(struct box *box, const char *key, const char *value)
 	return r;
 }
 
+/* One of a newer version is left alone. */
+static int limit_line(struct box *box, const char *name, const char *value)
+{
+	int which = limit_find(name);
+
+	if (which < 0)
+		return 0;
+	return limit_parse((enum limit)which, value, &box->limits.of[which]) < 0 ? -EINVAL : 0;
+}
+
 static int meta_line(void *ctx, const char *key, const char *value)
 {
 	struct meta_reader *reader = ctx;
@@ -421,6 +445,8 @@ static int meta_line(void *ctx, const char *key, const char *value)
 	network = network_line(box, key, value);
 	if (network)
 		return MIN(network, 0);
+	if (!strncmp(key, LIMIT_KEY, strlen(LIMIT_KEY)))
+		return limit_line(box, key + strlen(LIMIT_KEY), value);
 	if (!strcmp(key, "end")) {
 		reader->whole = true;
 		return 0;

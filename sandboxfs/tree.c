@@ -36,6 +36,7 @@ const struct dir_type *const dir_types[N_DIR_KINDS] = {
 	[DIR_RUN_ENV] = &dir_run_env,
 	[DIR_IMAGES] = &dir_images,
 	[DIR_NET] = &dir_net,
+	[DIR_LIMITS] = &dir_limits,
 };
 
 static uint64_t ino_salt;

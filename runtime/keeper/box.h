@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "limit.h"
+
 /* Parsed MSG_START. Strings point into the message, which must outlive it. */
 struct box_settings {
 	uint64_t number;
@@ -19,10 +21,11 @@ struct box_settings {
 	const char *layers; /* of an imported image, highest first; NULL: the image is host */
 	const char *user;   /* whom commands run as if nobody says; "" is root */
 	uid_t uid_base, storage_base;
-	uint64_t memory_bytes, max_pids, cpus_milli, keep_runs;
 	bool network;	     /* more than loopback */
 	bool network_if_any; /* or less, where the machine can have none */
-	const char *fields;  /* the field list itself, for env.NAME */
+	uint64_t keep_runs;
+	struct limits limits;
+	const char *fields; /* the field list itself, for env.NAME */
 	size_t fields_len;
 };
 

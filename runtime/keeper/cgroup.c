@@ -82,6 +82,15 @@ uint64_t cgroup_read_key(int dirfd, const char *file, const char *key)
 	return 0;
 }
 
+uint64_t cgroup_read_number(int dirfd, const char *file)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (read_file_at(dirfd, file, 64, &text, NULL) < 0)
+		return 0;
+	return strtoull(text, NULL, 10);
+}
+
 int cgroup_write_limit(int dirfd, const char *file, const char *value, struct failure *why)
 {
 	int r = write_control_at(dirfd, file, value);
@@ -90,6 +99,39 @@ int cgroup_write_limit(int dirfd, const char *file, const char *value, struct fa
 		return failure_set(why, -r, "the machine refused %s = %s: %s", file, value,
 				   strerror(-r));
 	return 0;
+}
+
+int cgroup_refuse_memory(uint64_t used, struct failure *why)
+{
+	return failure_set(why, EBUSY,
+			   "the box uses %llu MiB, which cannot be taken back; end something in it "
+			   "first",
+			   (unsigned long long)used >> 20);
+}
+
+const char *cgroup_controller(enum limit which)
+{
+	switch (which) {
+	case LIMIT_MEMORY:
+		return "memory";
+	case LIMIT_CPUS:
+		return "cpu";
+	case LIMIT_PIDS:
+		return "pids";
+	default:
+		return NULL;
+	}
+}
+
+int cgroup_set_limits(const struct cgroup *cg, const struct limits *limits, struct failure *why)
+{
+	int r = 0;
+
+	for (int i = 0; i < N_LIMITS && r == 0; i++) {
+		if (cgroup_controller((enum limit)i) && limits->of[i] != LIMIT_NONE)
+			r = cg->ops->set_limit(cg, (enum limit)i, limits->of[i], why);
+	}
+	return r;
 }
 
 int cgroup_open_door(int dirfd)

@@ -55,6 +55,10 @@ struct cgroup_ops {
 	 * make_cradle makes the child is born into, if it sets cg->v2; make_rest may be NULL. */
 	int (*make_cradle)(struct cgroup *cg, const struct box_settings *set, struct failure *why);
 	int (*make_rest)(struct cgroup *cg, const struct box_settings *set, struct failure *why);
+	/* Sets or lifts (LIMIT_NONE) what a controller enforces: memory, cpus or pids. 0; -EBUSY
+	 * with a sentence: more is in use and cannot be taken back; or -errno. */
+	int (*set_limit)(const struct cgroup *cg, enum limit which, uint64_t value,
+			 struct failure *why);
 	int (*set_frozen)(const struct cgroup *cg, bool frozen);
 	bool (*is_frozen)(const struct cgroup *cg);
 	/* How often the memory limit has killed what is in no group. */
@@ -83,6 +87,11 @@ static inline int cgroup_cradle(const struct cgroup *cg)
 int cgroup_make_rest(struct cgroup *cg, const struct box_settings *set, int *doors,
 		     struct failure *why);
 int cgroup_pass(int door);
+
+/* Sets all that a controller enforces, of a cgroup that was just made. 0 or -errno. */
+int cgroup_set_limits(const struct cgroup *cg, const struct limits *limits, struct failure *why);
+/* The controller that enforces a limit, as the kernel names it; NULL: none does. */
+const char *cgroup_controller(enum limit which);
 
 /* -EOPNOTSUPP where the kernel has no cgroup.kill (before 5.14, or no cgroup2 mounted). */
 int cgroup_kill(const struct cgroup *cg);
@@ -151,6 +160,10 @@ int cgroup_enter(int dirfd);
 uint64_t cgroup_read_key(int dirfd, const char *file, const char *key);
 /* Writes a limit; -errno, with a sentence that names it. */
 int cgroup_write_limit(int dirfd, const char *file, const char *value, struct failure *why);
+/* -EBUSY, as so many bytes are in use and cannot be taken back. */
+int cgroup_refuse_memory(uint64_t used, struct failure *why);
+/* The number in a file; 0: it cannot be read, or says "max". */
+uint64_t cgroup_read_number(int dirfd, const char *file);
 /* True if word is in the blank-separated list. */
 bool cgroup_has_word(const char *list, const char *word);
 

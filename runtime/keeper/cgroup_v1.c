@@ -23,6 +23,8 @@ enum { CPU_PERIOD_US = 100000 };
 #define FREEZER CGROUP_ROOT "/freezer"
 #define MEMORY CGROUP_ROOT "/memory"
 #define CPUACCT CGROUP_ROOT "/cpuacct"
+#define LIMIT_FILE "memory.limit_in_bytes"
+#define MEMSW_FILE "memory.memsw.limit_in_bytes"
 
 static int dir_of(const struct cgroup *cg, const char *hierarchy)
 {
@@ -33,54 +35,69 @@ static int dir_of(const struct cgroup *cg, const char *hierarchy)
 	return -1;
 }
 
-static int limit_memory(int dir, const struct box_settings *set, struct failure *why)
+/*
+ * Memory and swap together have the same limit: no swap on top. That may never be below memory's, so
+ * it goes first on the way up and last on the way down; going down the kernel takes back what it can.
+ */
+static int limit_memory(int dir, uint64_t bytes, struct failure *why)
 {
-	char value[32];
+	uint64_t old = cgroup_read_number(dir, LIMIT_FILE);
+	const char *const files[] = { LIMIT_FILE, MEMSW_FILE };
+	bool up = bytes >= old, memsw = faccessat(dir, MEMSW_FILE, F_OK, 0) == 0;
+	char value[32] = "-1";
 	int r;
 
-	if (!set->memory_bytes)
+	if (bytes != LIMIT_NONE)
+		snprintf(value, sizeof(value), "%llu", (unsigned long long)bytes);
+	/* A kernel that does not count swap must not swap the box at all, or the limit would be none. */
+	if (!memsw && bytes != LIMIT_NONE) {
+		r = cgroup_write_limit(dir, "memory.swappiness", "0", why);
+		if (r < 0)
+			return r;
+	}
+	r = write_control_at(dir, files[memsw && up], value);
+	if (r == 0 && memsw)
+		r = write_control_at(dir, files[!up], value);
+	if (r == 0)
 		return 0;
-	snprintf(value, sizeof(value), "%llu", (unsigned long long)set->memory_bytes);
-	r = cgroup_write_limit(dir, "memory.limit_in_bytes", value, why);
-	if (r < 0)
-		return r;
-	/* Memory and swap together: no swap on top. A kernel that does not count swap must not
-	 * swap the box at all, or the limit would be none. */
-	if (faccessat(dir, "memory.memsw.limit_in_bytes", F_OK, 0) == 0)
-		return cgroup_write_limit(dir, "memory.memsw.limit_in_bytes", value, why);
-	return cgroup_write_limit(dir, "memory.swappiness", "0", why);
+	/* Nothing has changed. */
+	snprintf(value, sizeof(value), "%llu", (unsigned long long)old);
+	write_control_at(dir, files[memsw && up], value);
+	if (r == -EBUSY)
+		return cgroup_refuse_memory(cgroup_read_number(dir, "memory.usage_in_bytes"), why);
+	return failure_set(why, -r, "the machine refused it: %s", strerror(-r));
 }
 
-static int limit_pids(int dir, const struct box_settings *set, struct failure *why)
+static int limit_pids(int dir, uint64_t pids, struct failure *why)
 {
-	char value[32];
+	char value[32] = "max";
 
-	if (!set->max_pids)
-		return 0;
-	snprintf(value, sizeof(value), "%llu", (unsigned long long)set->max_pids);
+	if (pids != LIMIT_NONE)
+		snprintf(value, sizeof(value), "%llu", (unsigned long long)pids);
 	return cgroup_write_limit(dir, "pids.max", value, why);
 }
 
-static int limit_cpu(int dir, const struct box_settings *set, struct failure *why)
+static int limit_cpu(int dir, uint64_t milli, struct failure *why)
 {
-	char value[32];
+	char value[32] = "-1";
 
-	if (!set->cpus_milli)
-		return 0;
 	/* The period is 100 ms unless somebody changed it. */
-	snprintf(value, sizeof(value), "%llu",
-		 (unsigned long long)set->cpus_milli * (CPU_PERIOD_US / 1000));
+	if (milli != LIMIT_NONE)
+		snprintf(value, sizeof(value), "%llu",
+			 (unsigned long long)milli * (CPU_PERIOD_US / 1000));
 	return cgroup_write_limit(dir, "cpu.cfs_quota_us", value, why);
 }
 
 static const struct {
 	const char *hierarchy, *controller;
-	int (*limit)(int dir, const struct box_settings *set, struct failure *why);
+	enum limit which; /* N_LIMITS: none */
+	int (*limit)(int dir, uint64_t value, struct failure *why);
 } controllers[] = {
-	{ CGROUP_ROOT "/pids", "pids", limit_pids },
-	{ MEMORY, "memory", limit_memory },
-	{ CGROUP_ROOT "/cpu", "cpu", limit_cpu },
-	{ CPUACCT, "cpuacct", NULL }, /* for groups; init is in it so that no path above is shown */
+	{ CGROUP_ROOT "/pids", "pids", LIMIT_PIDS, limit_pids },
+	{ MEMORY, "memory", LIMIT_MEMORY, limit_memory },
+	{ CGROUP_ROOT "/cpu", "cpu", LIMIT_CPUS, limit_cpu },
+	/* For groups; init is in it so that no path above is shown. */
+	{ CPUACCT, "cpuacct", N_LIMITS, NULL },
 };
 
 static bool is_mounted(const char *hierarchy, unsigned long magic)
@@ -88,13 +105,6 @@ static bool is_mounted(const char *hierarchy, unsigned long magic)
 	struct statfs fs;
 
 	return statfs(hierarchy, &fs) == 0 && (unsigned long)fs.f_type == magic;
-}
-
-static bool is_wanted(const struct box_settings *set, const char *controller)
-{
-	return (!strcmp(controller, "pids") && set->max_pids) ||
-	       (!strcmp(controller, "memory") && set->memory_bytes) ||
-	       (!strcmp(controller, "cpu") && set->cpus_milli);
 }
 
 static int make_cradle(struct cgroup *cg, const struct box_settings *set, struct failure *why)
@@ -115,28 +125,36 @@ static int make_cradle(struct cgroup *cg, const struct box_settings *set, struct
 		"neither cgroup2 nor the freezer controller is mounted below " CGROUP_ROOT);
 }
 
+static int set_limit(const struct cgroup *cg, enum limit which, uint64_t value, struct failure *why)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(controllers); i++) {
+		int at = controllers[i].which == which
+				 ? cgroup_find_dir(cg, controllers[i].hierarchy)
+				 : -1;
+
+		if (at >= 0)
+			return controllers[i].limit(cg->dirs[at].fd, value, why);
+	}
+	if (value == LIMIT_NONE)
+		return 0;
+	return failure_set(why, EOPNOTSUPP,
+			   "this machine has no cgroup controller for the limit on %s",
+			   cgroup_controller(which));
+}
+
 static int make_rest(struct cgroup *cg, const struct box_settings *set, struct failure *why)
 {
-	int r;
-
 	for (size_t i = 0; i < ARRAY_SIZE(controllers); i++) {
-		if (!is_mounted(controllers[i].hierarchy, CGROUP_SUPER_MAGIC)) {
-			if (!is_wanted(set, controllers[i].controller))
-				continue;
-			return failure_set(
-				why, EOPNOTSUPP,
-				"this machine has no cgroup controller for the limit on %s",
-				controllers[i].controller);
-		}
-		if (cgroup_find_dir(cg, controllers[i].hierarchy) >= 0)
+		int r;
+
+		if (!is_mounted(controllers[i].hierarchy, CGROUP_SUPER_MAGIC) ||
+		    cgroup_find_dir(cg, controllers[i].hierarchy) >= 0)
 			continue; /* cpuacct, in the hierarchy of cpu */
 		r = cgroup_add_dir(cg, controllers[i].hierarchy);
-		if (r == 0 && controllers[i].limit)
-			r = controllers[i].limit(cg->dirs[cg->n_dirs - 1].fd, set, why);
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return cgroup_set_limits(cg, &set->limits, why);
 }
 
 static int set_frozen(const struct cgroup *cg, bool frozen)
@@ -194,6 +212,7 @@ const struct cgroup_ops cgroup_v1 = {
 	.name = "v1",
 	.make_cradle = make_cradle,
 	.make_rest = make_rest,
+	.set_limit = set_limit,
 	.set_frozen = set_frozen,
 	.is_frozen = is_frozen,
 	.oom_kills = oom_kills,

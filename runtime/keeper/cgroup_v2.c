@@ -27,9 +27,13 @@ static const char *const controllers[] = { "memory", "pids", "cpu", "io" };
 
 static bool is_wanted(const struct box_settings *set, const char *controller)
 {
-	return (!strcmp(controller, "pids") && set->max_pids) ||
-	       (!strcmp(controller, "memory") && set->memory_bytes) ||
-	       (!strcmp(controller, "cpu") && set->cpus_milli);
+	for (int i = 0; i < N_LIMITS; i++) {
+		const char *name = cgroup_controller((enum limit)i);
+
+		if (name && !strcmp(name, controller))
+			return set->limits.of[i] != LIMIT_NONE;
+	}
+	return false;
 }
 
 /* Hands all controllers that dir has down to its folders. */
@@ -89,42 +93,84 @@ static int enable_controllers(const char *path, const struct box_settings *set, 
 	return r;
 }
 
-static int limit_memory(int dir, const struct box_settings *set, struct failure *why)
+/*
+ * Below what is in use memory.max would end programs at once; memory.high takes back what can be taken
+ * back, and then it shows whether that was enough.
+ */
+static int make_room(int dir, uint64_t bytes, struct failure *why)
 {
 	char value[32];
+	uint64_t used = cgroup_read_number(dir, "memory.current");
 	int r;
 
-	if (!set->memory_bytes)
+	if (used <= bytes)
 		return 0;
-	snprintf(value, sizeof(value), "%llu", (unsigned long long)set->memory_bytes);
-	r = cgroup_write_limit(dir, "memory.max", value, why);
+	snprintf(value, sizeof(value), "%llu", (unsigned long long)bytes);
+	r = cgroup_write_limit(dir, "memory.high", value, why);
 	if (r < 0)
 		return r;
+	used = cgroup_read_number(dir, "memory.current");
+	write_control_at(dir, "memory.high", "max");
+	return used <= bytes ? 0 : cgroup_refuse_memory(used, why);
+}
+
+static int limit_memory(int dir, uint64_t bytes, struct failure *why)
+{
+	char value[32] = "max";
+	bool none = bytes == LIMIT_NONE;
+	int r = none ? 0 : make_room(dir, bytes, why);
+
+	if (!none)
+		snprintf(value, sizeof(value), "%llu", (unsigned long long)bytes);
+	if (r == 0)
+		r = cgroup_write_limit(dir, "memory.max", value, why);
 	/* Absent where the kernel was built without swap. */
-	if (faccessat(dir, "memory.swap.max", F_OK, 0) == 0)
-		r = cgroup_write_limit(dir, "memory.swap.max", "0", why);
+	if (r == 0 && faccessat(dir, "memory.swap.max", F_OK, 0) == 0)
+		r = cgroup_write_limit(dir, "memory.swap.max", none ? "max" : "0", why);
 	/* Out of memory ends the one program that is biggest, never the box with its init. */
 	if (r == 0 && faccessat(dir, "memory.oom.group", F_OK, 0) == 0)
 		r = cgroup_write_limit(dir, "memory.oom.group", "0", why);
 	return r;
 }
 
-static int limit_rest(int dir, const struct box_settings *set, struct failure *why)
+static int limit_pids(int dir, uint64_t pids, struct failure *why)
+{
+	char value[32] = "max";
+
+	if (pids != LIMIT_NONE)
+		snprintf(value, sizeof(value), "%llu", (unsigned long long)pids);
+	return cgroup_write_limit(dir, "pids.max", value, why);
+}
+
+static int limit_cpu(int dir, uint64_t milli, struct failure *why)
 {
 	char value[48];
-	int r = 0;
 
-	if (set->max_pids) {
-		snprintf(value, sizeof(value), "%llu", (unsigned long long)set->max_pids);
-		r = cgroup_write_limit(dir, "pids.max", value, why);
-	}
-	if (r == 0 && set->cpus_milli) {
+	if (milli == LIMIT_NONE)
+		snprintf(value, sizeof(value), "max %d", CPU_PERIOD_US);
+	else
 		snprintf(value, sizeof(value), "%llu %d",
-			 (unsigned long long)set->cpus_milli * (CPU_PERIOD_US / 1000),
-			 CPU_PERIOD_US);
-		r = cgroup_write_limit(dir, "cpu.max", value, why);
-	}
-	return r;
+			 (unsigned long long)milli * (CPU_PERIOD_US / 1000), CPU_PERIOD_US);
+	return cgroup_write_limit(dir, "cpu.max", value, why);
+}
+
+static int set_limit(const struct cgroup *cg, enum limit which, uint64_t value, struct failure *why)
+{
+	static const struct {
+		const char *file;
+		int (*limit)(int dir, uint64_t value, struct failure *why);
+	} files[N_LIMITS] = {
+		[LIMIT_MEMORY] = { "memory.max", limit_memory },
+		[LIMIT_CPUS] = { "cpu.max", limit_cpu },
+		[LIMIT_PIDS] = { "pids.max", limit_pids },
+	};
+
+	if (faccessat(cg->v2, files[which].file, F_OK, 0) == 0)
+		return files[which].limit(cg->v2, value, why);
+	if (value == LIMIT_NONE)
+		return 0;
+	return failure_set(why, EOPNOTSUPP, "cgroup /%s has no controller for the limit on %s",
+			   cg->path, cgroup_controller(which));
 }
 
 /*
@@ -176,9 +222,7 @@ static int make_cradle(struct cgroup *cg, const struct box_settings *set, struct
 	if (r < 0)
 		return r;
 	cg->v2 = cg->dirs[0].fd;
-	r = limit_memory(cg->v2, set, why);
-	if (r == 0)
-		r = limit_rest(cg->v2, set, why);
+	r = cgroup_set_limits(cg, &set->limits, why);
 	return r < 0 ? r : make_init_dir(cg);
 }
 
@@ -207,6 +251,7 @@ static uint64_t oom_kills(const struct cgroup *cg)
 const struct cgroup_ops cgroup_v2 = {
 	.name = "v2",
 	.make_cradle = make_cradle,
+	.set_limit = set_limit,
 	.set_frozen = set_frozen,
 	.is_frozen = is_frozen,
 	.oom_kills = oom_kills,

@@ -156,10 +156,11 @@ static int mount_shm(struct start *s, int dev)
 	const struct mount_option options[] = { { "mode", "1777" },
 						{ "size", size },
 						{ "source", "shm" } };
+	uint64_t memory = s->set->limits.of[LIMIT_MEMORY];
 	_cleanup_close_ int shm = -1;
 
-	if (s->set->memory_bytes)
-		snprintf(size, sizeof(size), "%llu", (unsigned long long)s->set->memory_bytes / 2);
+	if (memory != LIMIT_NONE)
+		snprintf(size, sizeof(size), "%llu", (unsigned long long)memory / 2);
 	shm = mount_new("tmpfs", options, ARRAY_SIZE(options), PLAIN, s->why);
 	return shm < 0 ? shm : mount_attach_dir(shm, dev, "shm");
 }

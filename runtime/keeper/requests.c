@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "base/kv.h"
 #include "keeper/keeper.h"
+#include "keeper/box_limits.h"
 #include "keeper/own.h"
 #include "keeper/session.h"
 #include "keeper/terminal.h"
@@ -26,6 +27,7 @@ struct request {
 	char *payload;
 	struct session *session; /* of session=, where the message has fields */
 	const char *why;
+	struct failure failure; /* for a why that is made up */
 };
 
 enum { REPLIES_LATER = 1 };
@@ -221,6 +223,17 @@ static int handle_session_reset(struct keeper *k, struct request *q)
 	return r < 0 ? r : REPLIES_LATER;
 }
 
+static int handle_limit(struct keeper *k, struct request *q)
+{
+	int r;
+
+	q->failure = (struct failure){ 0 };
+	r = limits_change(k, q->payload, q->m->len, &q->failure);
+	if (q->failure.text[0])
+		q->why = q->failure.text;
+	return r;
+}
+
 static int handle_terminal(struct keeper *k, struct request *q)
 {
 	int r = terminal_open(k, q->m, q->payload, &q->why);
@@ -319,6 +332,7 @@ static const struct handler {
 	{ MSG_INPUT, false, handle_input },
 	{ MSG_INPUT_END, false, handle_input_end },
 	{ MSG_NETWORK, false, handle_network },
+	{ MSG_LIMIT, false, handle_limit },
 };
 
 static int find_session(struct keeper *k, struct request *q)

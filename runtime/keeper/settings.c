@@ -16,12 +16,6 @@
 #include "runtime.h"
 #include "stages.h"
 
-enum {
-	MIN_MEMORY_BYTES = 4 << 20, /* below, not even a shell starts */
-	MIN_PIDS = 4,
-	MIN_CPUS_MILLI = 10, /* the kernel's smallest quota is 1 ms of a period of 100 */
-};
-
 int failure_set(struct failure *why, int error, const char *fmt, ...)
 {
 	va_list ap;
@@ -57,18 +51,24 @@ static int need_number(const struct box_settings *set, const char *key, uint64_t
 	return 0;
 }
 
-/* A limit: 0 or absent is none. */
-static int limit(const struct box_settings *set, const char *key, uint64_t min, uint64_t *out,
-		 struct failure *why)
+/* 0 or absent is none. */
+static int take_limits(struct box_settings *set, struct failure *why)
 {
-	*out = 0;
-	if (!field_get(set->fields, set->fields_len, key))
-		return 0;
-	if (need_number(set, key, 0, INT64_MAX, out, why) < 0)
-		return -EINVAL;
-	if (*out && *out < min)
-		return failure_set(why, EINVAL, "%s is below %llu, the least a box can live with",
-				   key, (unsigned long long)min);
+	for (int i = 0; i < N_LIMITS; i++) {
+		const struct limit_type *type = &limit_types[i];
+		uint64_t *value = &set->limits.of[i];
+
+		*value = LIMIT_NONE;
+		if (!field_get(set->fields, set->fields_len, type->field))
+			continue;
+		if (need_number(set, type->field, 0, type->max, value, why) < 0)
+			return -EINVAL;
+		*value = limit_of_wire(*value);
+		if (*value < type->min)
+			return failure_set(why, EINVAL,
+					   "%s is below %llu, the least a box can live with",
+					   type->field, (unsigned long long)type->min);
+	}
 	return 0;
 }
 
@@ -139,9 +139,7 @@ int box_settings_parse(struct box_settings *set, const char *fields, size_t len,
 	    (r = need(set, "cgroup", &set->cgroup, why)) < 0 ||
 	    (r = need_ids(set, "uid_base", &set->uid_base, why)) < 0 ||
 	    (r = need_ids(set, "storage_base", &set->storage_base, why)) < 0 ||
-	    (r = limit(set, "memory", MIN_MEMORY_BYTES, &set->memory_bytes, why)) < 0 ||
-	    (r = limit(set, "pids", MIN_PIDS, &set->max_pids, why)) < 0 ||
-	    (r = limit(set, "cpus_milli", MIN_CPUS_MILLI, &set->cpus_milli, why)) < 0)
+	    (r = take_limits(set, why)) < 0)
 		return r;
 	set->keep_runs = field_get_u64(fields, len, "keep_runs", 0);
 	set->cwd = field_get(fields, len, "cwd");

@@ -92,9 +92,9 @@ static void all_fields(void **state)
 	assert_string_equal(set.tz, "Europe/Berlin");
 	assert_int_equal(set.uid_base, 1000000);
 	assert_int_equal(set.storage_base, 200000);
-	assert_int_equal(set.memory_bytes, 536870912);
-	assert_int_equal(set.max_pids, 512);
-	assert_int_equal(set.cpus_milli, 1500);
+	assert_int_equal(set.limits.of[LIMIT_MEMORY], 536870912);
+	assert_int_equal(set.limits.of[LIMIT_PIDS], 512);
+	assert_int_equal(set.limits.of[LIMIT_CPUS], 1500);
 }
 
 static void none_is_a_limit_too(void **state)
@@ -104,9 +104,9 @@ static void none_is_a_limit_too(void **state)
 
 	(void)state;
 	assert_int_equal(parse_with("memory", NULL, &set, &why), 0);
-	assert_int_equal(set.memory_bytes, 0);
+	assert_int_equal(set.limits.of[LIMIT_MEMORY], LIMIT_NONE);
 	assert_int_equal(parse_with("pids", "0", &set, &why), 0);
-	assert_int_equal(set.max_pids, 0);
+	assert_int_equal(set.limits.of[LIMIT_PIDS], LIMIT_NONE);
 }
 
 static void refused(void **state)

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Limits of the running box: what each one does when it changes. What a controller enforces goes to
+ * the cgroup. A limit that does not take is refused, and the old one holds on. Must not wait for the
+ * box. One thread, no locks.
+ */
+#include "keeper/box_limits.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/kv.h"
+#include "base/text.h"
+#include "keeper/cgroup.h"
+#include "keeper/stages.h"
+
+static int set_in_cgroup(struct keeper *k, enum limit which, uint64_t value, struct failure *why)
+{
+	return k->box.cgroup->ops->set_limit(k->box.cgroup, which, value, why);
+}
+
+static const struct {
+	int (*set)(struct keeper *k, enum limit which, uint64_t value, struct failure *why);
+} types[N_LIMITS] = {
+	[LIMIT_MEMORY] = { set_in_cgroup },
+	[LIMIT_CPUS] = { set_in_cgroup },
+	[LIMIT_PIDS] = { set_in_cgroup },
+};
+
+/* The field that a message has. */
+static int take_field(const char *fields, size_t len, enum limit *which, uint64_t *value)
+{
+	const char *f = field_next(fields, len, NULL), *eq = f ? strchr(f, '=') : NULL;
+	const struct limit_type *type;
+	char name[32];
+	int found;
+
+	if (!eq || snprintf(name, sizeof(name), "%.*s", (int)(eq - f), f) >= (int)sizeof(name))
+		return -EINVAL;
+	found = limit_find(name);
+	if (found < 0)
+		return -EOPNOTSUPP; /* of a newer daemon */
+	type = &limit_types[found];
+	if (parse_u64(eq + 1, 0, type->max, value) < 0 || (*value && *value < type->min))
+		return -EINVAL;
+	*which = (enum limit)found;
+	*value = limit_of_wire(*value);
+	return 0;
+}
+
+int limits_change(struct keeper *k, const char *fields, size_t len, struct failure *why)
+{
+	enum limit which;
+	uint64_t value;
+	int r = take_field(fields, len, &which, &value);
+
+	if (r < 0)
+		return failure_set(why, -r, "the keeper of this box does not know such a limit");
+	if (k->ending) /* for the next start, which is the daemon's */
+		return 0;
+	r = k->set.limits.of[which] == value ? 0 : types[which].set(k, which, value, why);
+	if (r == 0)
+		k->set.limits.of[which] = value;
+	return r;
+}

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* The limits of the running box (runtime/limit.h). */
+#ifndef KEEPER_BOX_LIMITS_H
+#define KEEPER_BOX_LIMITS_H
+
+#include "keeper/keeper.h"
+
+/* MSG_LIMIT: 0, the limit of its field holds; or -errno with a sentence, and the old one does. */
+int limits_change(struct keeper *k, const char *fields, size_t len, struct failure *why);
+
+#endif
