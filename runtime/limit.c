@@ -4,10 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/vfs.h>
 
 #include "base/cleanup.h"
@@ -20,15 +23,17 @@ enum { MAX_CONTROLLERS = 4096 };
 
 #define SIZE_FORM "a size as 512M or 2G, or unlimited"
 #define COUNT_FORM "a number, or unlimited"
+#define TIME_FORM "a duration as 30s or 10m, or 0 for none"
 
 const struct limit_type limit_types[N_LIMITS] = {
 	[LIMIT_MEMORY] = { "memory", "memory", LIMIT_BYTES, 16 << 20, INT64_MAX, SIZE_FORM },
 	[LIMIT_CPUS] = { "cpus", "cpus_milli", LIMIT_MILLI, 10, 100000000,
 			 "a number of CPUs as 2 or 0.5, or unlimited" },
 	[LIMIT_PIDS] = { "pids", "pids", LIMIT_COUNT, 8, 1 << 22, COUNT_FORM },
+	[LIMIT_FILES] = { "files", "files", LIMIT_COUNT, 64, 1 << 30, COUNT_FORM },
+	[LIMIT_TIMEOUT] = { "timeout", "timeout", LIMIT_MS, 1, INT64_C(1) << 50, TIME_FORM },
 };
 
-/* The controller that enforces it; NULL: the keeper does that itself. */
 static const char *const controllers[N_LIMITS] = {
 	[LIMIT_MEMORY] = "memory",
 	[LIMIT_CPUS] = "cpu",
@@ -141,6 +146,11 @@ static bool is_mounted(const char *path, unsigned long magic)
 	return statfs(path, &fs) == 0 && (unsigned long)fs.f_type == magic;
 }
 
+const char *limit_controller(enum limit which)
+{
+	return controllers[which];
+}
+
 /* Does some hierarchy have it? In the second version the root lists what there is. */
 static bool has_controller(const char *name)
 {
@@ -161,12 +171,37 @@ static bool has_controller(const char *name)
 	return false;
 }
 
-int limit_is_lacking(enum limit which, char *why, size_t size)
+uint64_t limit_most_files(void)
 {
-	if (!controllers[which] || has_controller(controllers[which]))
+	_cleanup_free_ char *text = NULL;
+	struct rlimit own;
+
+	if (prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE, 0, 0, 0) != 1 &&
+	    getrlimit(RLIMIT_NOFILE, &own) == 0)
+		return own.rlim_max;
+	if (read_file_at(AT_FDCWD, "/proc/sys/fs/nr_open", 32, &text, NULL) < 0)
+		return LIMIT_NONE;
+	return strtoull(text, NULL, 10);
+}
+
+int limit_is_lacking(enum limit which, uint64_t value, char *why, size_t size)
+{
+	uint64_t most;
+
+	if (value == LIMIT_NONE)
 		return 0;
-	snprintf(why, size,
-		 "this machine has no cgroup controller \"%s\", which would have to enforce it",
-		 controllers[which]);
+	if (controllers[which] && !has_controller(controllers[which])) {
+		snprintf(
+			why, size,
+			"this machine has no cgroup controller \"%s\", which would have to enforce "
+			"it",
+			controllers[which]);
+		return -EOPNOTSUPP;
+	}
+	most = which == LIMIT_FILES ? limit_most_files() : LIMIT_NONE;
+	if (value <= most)
+		return 0;
+	snprintf(why, size, "this machine lets no process have more than %llu",
+		 (unsigned long long)most);
 	return -EOPNOTSUPP;
 }

@@ -17,9 +17,11 @@
 
 /* The order is that of the rows in limits/. */
 enum limit {
-	LIMIT_MEMORY, /* bytes */
-	LIMIT_CPUS,   /* thousandths of a CPU */
-	LIMIT_PIDS,   /* processes and threads */
+	LIMIT_MEMORY,  /* bytes */
+	LIMIT_CPUS,    /* thousandths of a CPU */
+	LIMIT_PIDS,    /* processes and threads */
+	LIMIT_FILES,   /* open files of a process */
+	LIMIT_TIMEOUT, /* ms that a command may run, where it has no timeout of its own */
 	N_LIMITS,
 };
 
@@ -60,15 +62,20 @@ static inline uint64_t limit_of_wire(uint64_t number)
 	return number ? number : LIMIT_NONE;
 }
 
+/* The cgroup controller that enforces it, as the kernel names it; NULL: the keeper does that itself. */
+const char *limit_controller(enum limit which);
 /* Adds a field for each limit. */
 void limits_add_fields(struct text *fields, const struct limits *limits);
 /* The limit of that field or name; -1: none. */
 int limit_find(const char *field);
 
 /*
- * -EOPNOTSUPP with a sentence when this machine has nothing that could enforce the limit, else 0.
- * That does not promise that a certain value can be enforced.
+ * -EOPNOTSUPP with a sentence when this machine has nothing that could enforce that, else 0. Where a
+ * box runs already, its keeper may still have a reason to refuse it.
  */
-int limit_is_lacking(enum limit which, char *why, size_t size);
+int limit_is_lacking(enum limit which, uint64_t value, char *why, size_t size);
+/* How many files this machine lets a process have open, with what a root without CAP_SYS_RESOURCE may
+ * give. */
+uint64_t limit_most_files(void);
 
 #endif

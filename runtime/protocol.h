@@ -38,7 +38,8 @@ enum msg_type {
 	MSG_SUBMIT,    /* run = its number; v0 = length of the field list at the payload's start,
 			  the rest is the script. Fields: session=NAME; or own=yes for a run beside
 			  all sessions, then user= cwd= env.NAME=VALUE as in MSG_SESSION_OPEN; for
-			  both timeout=MS (0 or absent: never) and name=NAME, kept in the record.
+			  both timeout=MS (0: never; absent: as the box's limit says) and
+			  name=NAME, kept in the record.
 			  Reply: it is queued, or why not. A run of its own is RUN_STARTING until
 			  its program runs, then RUN_RUNNING, or RUN_FAILED and why */
 	MSG_CANCEL,    /* run: if still queued, take it off: it ends as RUN_FAILED */
@@ -84,7 +85,9 @@ enum msg_type {
 	MSG_WELCOME =
 		64, /* v0 = PROTOCOL_VERSION, v1 = enum box_state, v2 = init's pid on the host;
 			     fields: cgroup=PATH (a folder whose cgroup.procs, with those of its
-			     subfolders, lists the box's processes), started= (µs since the epoch);
+			     subfolders, lists the box's processes), cgroup.memory= cgroup.cpuacct=
+			     cgroup.pids= cgroup.pressure= (folders that have such files of the
+			     box, where the machine has any), started= (µs since the epoch);
 			     descriptors when running: [0] /workspace, [1] / of the box, both O_PATH.
 			     Sent before the reply to MSG_START, and after MSG_HELLO; then follow one
 			     MSG_SESSION for each session and one MSG_RUN for each live run, then

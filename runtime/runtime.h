@@ -46,7 +46,8 @@
  *
  * RUN_RECORD is a record (base/kv.h): session (empty: a run of its own), name, user, cwd, state, exit, pid
  * (in the box), started, ended (µs since the epoch), out_end, err_end (sizes when the command
- * ended), token, truncated (yes/no), timeout (ms, 0 never); and once it has ended, what it and all
+ * ended), token, truncated (yes/no), timeout (ms, 0 never), timeout_default (yes: it is that of the
+ * box's limit); and once it has ended, what it and all
  * it started used until then: wall, cpu_user, cpu_system (µs), memory_peak, read, written (bytes,
  * the last two of block devices); what the machine cannot tell is absent.
  * It is written when the run is queued or starts, and over that when it ends: it is sealed

@@ -88,6 +88,8 @@ static void box_free(struct box *box)
 	free(box->image_command);
 	free(box->net_allow);
 	free(box->net_deny);
+	for (int i = 0; i < N_MEASURES; i++)
+		free(box->measured[i]);
 	why_free(&box->why);
 	end_volumes(box);
 	for (size_t i = 0; i < box->n_ended_volumes; i++)

@@ -54,7 +54,7 @@ struct run {
 	int files[N_STREAMS];	  /* its output, open while it has readers, one for all; -1 */
 	unsigned int readers[N_STREAMS];
 	bool unwanted;		/* to be removed once it is closed */
-	int64_t timeout_ms;	/* 0: may run for ever */
+	int64_t timeout_ms;	/* 0: may run for ever; -1: as the box's limit says */
 	struct input *input;	/* input.c; NULL: nobody has opened it yet */
 	struct run_usage usage; /* as last told */
 	struct park_list parks; /* requests that wait for it */
@@ -64,6 +64,10 @@ struct run {
 };
 
 enum { ENDED_RUNS = 8, REMOVED_FOR_GOOD = 1 };
+
+/* What folders of the kernel's tell of a box, cgroup.NAME of MSG_WELCOME; see dir_usage.c. */
+enum measure { MEASURE_MEMORY, MEASURE_CPU, MEASURE_PIDS, MEASURE_PRESSURE, N_MEASURES };
+extern const char *const measure_fields[N_MEASURES];
 
 struct box {
 	UT_hash_handle hh_id;
@@ -124,8 +128,9 @@ struct box {
 	struct files_volume *volumes[2]; /* by enum files_kind; NULL until first used */
 	struct files_volume **ended_volumes;
 	size_t n_ended_volumes;
-	int live_root[2]; /* by enum files_kind: from the keeper while it runs, -1 */
-	char cgroup[512]; /* folder with cgroup.procs while it runs */
+	int live_root[2];	    /* by enum files_kind: from the keeper while it runs, -1 */
+	char cgroup[512];	    /* folder with cgroup.procs while it runs */
+	char *measured[N_MEASURES]; /* folders that tell what it uses; NULL: none does */
 };
 
 /* --- registry ---------------------------------------------------------------------------- */

@@ -119,6 +119,7 @@ static struct run *run_alloc(uint64_t number)
 	for (int s = 0; s < N_STREAMS; s++)
 		run->files[s] = -1;
 	run_usage_clear(&run->usage);
+	run->timeout_ms = -1;
 	return run;
 }
 
@@ -133,7 +134,7 @@ struct run *box_run_adopt(struct box *box, uint64_t number)
 	if (store_run_read(box, number, &rec) == 0) {
 		snprintf(run->session, sizeof(run->session), "%s", rec.session);
 		snprintf(run->name, sizeof(run->name), "%s", rec.name);
-		run->timeout_ms = rec.timeout_ms;
+		run->timeout_ms = rec.timeout_is_default ? -1 : rec.timeout_ms;
 		run->started_us = rec.started_us;
 	}
 	HASH_ADD(hh, box->runs, number, sizeof(run->number), run);

@@ -10,7 +10,7 @@
  *	cwd env/                   of the default session
  *	sessions/                  further ones
  *	net/                       its network
- *	limits/                    what it may use
+ *	limits/ usage/             what it may use, and does
  *	image ctl events
  */
 #include <errno.h>
@@ -163,6 +163,7 @@ static const struct row box_rows[] = {
 	{ "image", S_IFREG | 0600, ROW_SIZED, .show = box_image_show, .store = box_image_store,
 	  .help = "what the box is made from; may be written while it is new" },
 	{ "limits", S_IFDIR | 0700, .dir = DIR_LIMITS, .help = "what it may use; may be written" },
+	{ "usage", S_IFDIR | 0700, .dir = DIR_USAGE, .help = "what it uses" },
 	{ "ctl", S_IFREG | 0200, ROW_FRESH, .ops = &ctl_ops,
 	  .help = "verbs: start stop restart freeze thaw kill reset" },
 	{ "events", S_IFREG | 0400, .ops = &events_ops,

@@ -151,7 +151,7 @@ static int may_be(struct ctx *ctx, enum limit which, uint64_t value)
 			    limit_format(which, most, shown), name);
 		return -EPERM;
 	}
-	r = value == LIMIT_NONE ? 0 : limit_is_lacking(which, why, sizeof(why));
+	r = limit_is_lacking(which, value, why, sizeof(why));
 	if (r < 0)
 		tree_refuse(ctx, "limits/%s: %s", name, why);
 	return r;
@@ -216,6 +216,8 @@ static const struct row limits_rows[N_LIMITS] = {
 	[LIMIT_MEMORY] = LIMIT_ROW("memory", "memory of all it runs, as 512M or 2G"),
 	[LIMIT_CPUS] = LIMIT_ROW("cpus", "CPUs it may use up, as 2 or 0.5"),
 	[LIMIT_PIDS] = LIMIT_ROW("pids", "processes and threads"),
+	[LIMIT_FILES] = LIMIT_ROW("files", "open files of a process"),
+	[LIMIT_TIMEOUT] = LIMIT_ROW("timeout", "how long a command may run that has no timeout"),
 };
 
 const struct dir_type dir_limits = {

@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "box.h"
+#include "daemon.h"
 #include "dirs.h"
 #include "keeper.h"
 #include "named.h"
@@ -37,6 +38,12 @@ uint64_t run_of(const struct ctx *ctx)
 	return named ? named->run : 0;
 }
 
+/* own is -1 where there is none. box->lock held. */
+static int64_t timeout_of(const struct box *box, int64_t own)
+{
+	return own >= 0 ? own : (int64_t)limit_to_wire(box_limit(box, LIMIT_TIMEOUT));
+}
+
 int run_now(struct ctx *ctx, struct run_record *rec)
 {
 	uint64_t number = run_of(ctx);
@@ -53,7 +60,7 @@ int run_now(struct ctx *ctx, struct run_record *rec)
 	rec->state = run->state;
 	rec->code = run->code;
 	rec->truncated |= run->truncated;
-	rec->timeout_ms = run->timeout_ms;
+	rec->timeout_ms = timeout_of(ctx->box, run->timeout_ms);
 	rec->pid = run->pid ? run->pid : rec->pid;
 	rec->started_us = run->started_us ? run->started_us : rec->started_us;
 	if (!run->ended)
@@ -262,7 +269,8 @@ static int run_timeout_show(struct ctx *ctx, struct text *out)
 	named = ctx->node.kind == DIR_NAMED ? named_by_id(ctx->box, ctx->node.item) : NULL;
 	if (r >= 0)
 		text_printf(out, "%s\n",
-			    format_duration(word, named ? named->timeout_ms : rec.timeout_ms));
+			    format_duration(word, named ? timeout_of(ctx->box, named->timeout_ms)
+							: rec.timeout_ms));
 	pthread_mutex_unlock(&ctx->box->lock);
 	return MIN(r, 0);
 }
@@ -272,12 +280,19 @@ static int run_timeout_store(struct ctx *ctx, const char *value)
 {
 	struct named *named;
 	struct run *run;
+	uint64_t most = the_options.max_limits.of[LIMIT_TIMEOUT];
+	char shown[32];
 	int64_t ms;
 	int r = parse_duration_ms(value, &ms);
 
 	if (r < 0) {
 		tree_refuse(ctx, "timeout: a duration as 500ms, 10s, 5m, or 0 for none");
 		return -EINVAL;
+	}
+	if (limit_of_wire((uint64_t)ms) > most && ctx->uid != 0) {
+		tree_refuse(ctx, "timeout: more than %s only root may set (max_timeout)",
+			    limit_format(LIMIT_TIMEOUT, most, shown));
+		return -EPERM;
 	}
 	pthread_mutex_lock(&ctx->box->lock);
 	named = ctx->node.kind == DIR_NAMED ? named_by_id(ctx->box, ctx->node.item) : NULL;

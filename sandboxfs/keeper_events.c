@@ -44,6 +44,8 @@ static void on_welcome(struct keeper *k, const struct msg *m, const char *payloa
 
 	if (cgroup)
 		snprintf(box->cgroup, sizeof(box->cgroup), "%s", cgroup);
+	for (int i = 0; i < N_MEASURES; i++)
+		string_replace(&box->measured[i], field_get(payload, m->len, measure_fields[i]));
 	if (n_fds == 2)
 		box_volumes_live(box, take_fd(&fds[0]), take_fd(&fds[1]));
 	if (m->v[1] < 0 || m->v[1] >= N_BOX_STATES || box->state == (enum box_state)m->v[1])
@@ -247,6 +249,9 @@ static void on_run(struct keeper *k, const struct msg *m)
 	run->truncated |= m->flags & MSG_RUN_TRUNCATED;
 	if (run_state_is_end(run->state) && !run->ended) {
 		run->ended = true;
+		/* What the limit becomes later was not its. */
+		if (run->timeout_ms < 0)
+			run->timeout_ms = (int64_t)limit_to_wire(box_limit(box, LIMIT_TIMEOUT));
 		run->end_size[STREAM_OUT] = (uint64_t)m->v[2];
 		run->end_size[STREAM_ERR] = (uint64_t)m->v[3];
 	}

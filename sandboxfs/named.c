@@ -24,6 +24,7 @@ static struct named *named_new(struct box *box, uint32_t id, const char *name)
 	if (!named)
 		return NULL;
 	named->id = id;
+	named->timeout_ms = -1;
 	snprintf(named->name, sizeof(named->name), "%s", name);
 	HASH_ADD(hh_id, box->named_by_id, id, sizeof(named->id), named);
 	HASH_ADD(hh_name, box->named_by_name, name[0], strlen(named->name), named);
@@ -137,7 +138,7 @@ void named_fields(const struct named *named, struct text *fields)
 		field_add(fields, "user", named->user);
 	if (named->cwd)
 		field_add(fields, "cwd", named->cwd);
-	if (named->timeout_ms)
+	if (named->timeout_ms >= 0)
 		field_add_u64(fields, "timeout", (uint64_t)named->timeout_ms);
 	env_wanted_fields(&named->env, fields);
 }

@@ -25,10 +25,10 @@ struct named {
 	char name[64];
 	uint64_t run; /* the newest, 0 none yet */
 	/* What the next run starts with. */
-	char user[64]; /* "": the box's (box_user()) */
-	char *cwd;     /* NULL: /workspace */
-	int64_t timeout_ms;
-	struct env env; /* over that of the box */
+	char user[64];	    /* "": the box's (box_user()) */
+	char *cwd;	    /* NULL: /workspace */
+	int64_t timeout_ms; /* 0: none; -1: as the box's limit says */
+	struct env env;	    /* over that of the box */
 };
 
 /* Reads them from disk when that was not done yet; before any other function here. */

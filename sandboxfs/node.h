@@ -27,6 +27,7 @@ enum dir_kind {
 	DIR_IMAGES, /* .sandboxfs/images; item = number of an image */
 	DIR_NET,
 	DIR_LIMITS,
+	DIR_USAGE,
 	N_DIR_KINDS,
 	NODE_ALIAS = 63, /* item = number of an alias (alias.h) */
 };

@@ -189,6 +189,13 @@ static void show_cpus(const void *field, struct text *out)
 	text_add_str(out, limit_format(LIMIT_CPUS, *(const uint64_t *)field, buf));
 }
 
+static void show_time(const void *field, struct text *out)
+{
+	char buf[32];
+
+	text_add_str(out, limit_format(LIMIT_TIMEOUT, *(const uint64_t *)field, buf));
+}
+
 /* A number, or "unlimited". */
 static void show_count(const void *field, struct text *out)
 {
@@ -208,6 +215,7 @@ static const struct option_type type_bytes = { "SIZE", parse_bytes, show_bytes }
 static const struct option_type type_duration = { "TIME", parse_duration, show_duration };
 static const struct option_type limit_bytes = { "SIZE", parse_limit, show_bytes };
 static const struct option_type limit_cpus = { "CPUS", parse_limit, show_cpus };
+static const struct option_type limit_time = { "TIME", parse_limit, show_time };
 static const struct option_type limit_count = { "NUMBER", parse_limit, show_count };
 static const struct option_type type_on_unmount = { "stop|keep", parse_on_unmount,
 						    show_on_unmount };
@@ -291,10 +299,17 @@ static const struct option_row option_rows[] = {
 	{ "limits.memory", &limit_bytes, LIMIT(MEMORY), "unlimited", "memory of a box" },
 	{ "limits.cpus", &limit_cpus, LIMIT(CPUS), "unlimited", "CPUs of a box, as 0.5 or 2" },
 	{ "limits.pids", &limit_count, LIMIT(PIDS), "4096", "processes and threads of a box" },
+	{ "limits.files", &limit_count, LIMIT(FILES), "unlimited", "open files of a process" },
+	{ "limits.timeout", &limit_time, LIMIT(TIMEOUT), "0",
+	  "how long a command may run that has no timeout of its own" },
 	{ "limits.max_memory", &limit_bytes, MAX_LIMIT(MEMORY), "unlimited",
 	  "the highest limits/memory that a box's owner may set" },
 	{ "limits.max_cpus", &limit_cpus, MAX_LIMIT(CPUS), "unlimited", "likewise limits/cpus" },
 	{ "limits.max_pids", &limit_count, MAX_LIMIT(PIDS), "unlimited", "likewise limits/pids" },
+	{ "limits.max_files", &limit_count, MAX_LIMIT(FILES), "unlimited",
+	  "likewise limits/files" },
+	{ "limits.max_timeout", &limit_time, MAX_LIMIT(TIMEOUT), "0",
+	  "likewise limits/timeout, and the timeout of a run" },
 	{ "network.mode", &type_net_mode, FIELD(network_private), 0, 0, "private",
 	  "a new box's network: out to public addresses, or none" },
 	{ "network.subnet", &type_subnet, FIELD(network_subnet), 0, 0, "auto",

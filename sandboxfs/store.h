@@ -74,7 +74,7 @@ struct run_record {
 	uint64_t pid;
 	int64_t started_us, ended_us, timeout_ms;
 	uint64_t end_size[N_STREAMS];
-	bool truncated;
+	bool truncated, timeout_is_default;
 	struct run_usage usage;
 };
 

@@ -130,7 +130,8 @@ int store_name_save(const struct box *box, const struct named *named)
 		return dir;
 	record_add(&t, "name", named->name);
 	record_add_u64(&t, "run", named->run);
-	record_add_u64(&t, "timeout", (uint64_t)named->timeout_ms);
+	if (named->timeout_ms >= 0)
+		record_add_u64(&t, "timeout", (uint64_t)named->timeout_ms);
 	if (named->user[0])
 		record_add(&t, "user", named->user);
 	if (named->cwd)

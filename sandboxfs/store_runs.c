@@ -120,6 +120,8 @@ static int record_line(void *ctx, const char *key, const char *value)
 		rec->state = state < 0 ? RUN_LOST : (enum run_state)state;
 		return 0;
 	}
+	if (!strcmp(key, "timeout_default"))
+		return parse_bool(value, &rec->timeout_is_default);
 	if (!strcmp(key, "truncated"))
 		return parse_bool(value, &rec->truncated);
 	if (parse_u64(value, 0, UINT64_MAX, &n) < 0)

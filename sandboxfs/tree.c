@@ -37,6 +37,7 @@ const struct dir_type *const dir_types[N_DIR_KINDS] = {
 	[DIR_IMAGES] = &dir_images,
 	[DIR_NET] = &dir_net,
 	[DIR_LIMITS] = &dir_limits,
+	[DIR_USAGE] = &dir_usage,
 };
 
 static uint64_t ino_salt;

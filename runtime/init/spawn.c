@@ -26,7 +26,6 @@
 
 enum {
 	KEEPER_PATIENCE_MS = 5000,
-	OPEN_FILES = 1024, /* soft; above it select(2) breaks, so a program must ask for more */
 };
 
 int spawn_parse(struct spawn_plan *plan, char *packet, size_t len)
@@ -95,16 +94,6 @@ static int default_signals(void)
 		sigaction(sig, &action, NULL); /* KILL, STOP and libc's own refuse, rightly */
 	sigemptyset(&none);
 	return sigprocmask(SIG_SETMASK, &none, NULL) < 0 ? -errno : 0;
-}
-
-static int set_limits(void)
-{
-	struct rlimit files;
-
-	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
-		return -errno;
-	files.rlim_cur = files.rlim_max < OPEN_FILES ? files.rlim_max : OPEN_FILES;
-	return setrlimit(RLIMIT_NOFILE, &files) < 0 ? -errno : 0;
 }
 
 /* A process of one thread that moves itself; what it forks is born where it is. */
@@ -201,8 +190,6 @@ static int become_program(const struct spawn_plan *plan, const int fds[INIT_REQU
 		r = tell_keeper(request->id);
 	if (r == 0)
 		r = default_signals();
-	if (r == 0)
-		r = set_limits();
 	if (r == 0)
 		r = set_descriptors(fds);
 	if (r == 0)

@@ -169,6 +169,20 @@ const char *box_cgroup_path(const struct box *box)
 	return box->cgroup->list;
 }
 
+void box_add_cgroups(const struct box *box, struct text *fields)
+{
+	static const char *const measures[] = { "memory", "cpuacct", "pids", "pressure" };
+	const struct cgroup *cg = box->cgroup;
+
+	for (size_t i = 0; i < ARRAY_SIZE(measures); i++) {
+		int at = cg->ops->find_measure(cg, measures[i]);
+
+		if (at >= 0)
+			text_printf(fields, "cgroup.%s=%s/%s%c", measures[i],
+				    cg->dirs[at].hierarchy, cg->path, '\0');
+	}
+}
+
 void box_destroy(struct box *box)
 {
 	siginfo_t info;

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/text.h"
 #include "limit.h"
 
 /* Parsed MSG_START. Strings point into the message, which must outlive it. */
@@ -90,6 +91,8 @@ int box_thaw(struct box *box);
 bool box_oom_killed(struct box *box);
 /* Path of the folder with cgroup.procs, for MSG_WELCOME. */
 const char *box_cgroup_path(const struct box *box);
+/* Adds cgroup.memory= and the like of MSG_WELCOME: where what it uses can be read. */
+void box_add_cgroups(const struct box *box, struct text *fields);
 /* Ends all of it and takes its cgroups, mounts and namespaces away. Idempotent. */
 void box_destroy(struct box *box);
 /*
@@ -106,6 +109,12 @@ void box_close(struct box *box);
 int box_remove_cgroup(const char *path);
 
 /* --- init ------------------------------------------------------------------------------- */
+
+enum {
+	/* Soft, where there is no limit on open files: above it select(2) breaks, so a program must ask
+	 * for more. */
+	BOX_OPEN_FILES = 1024,
+};
 
 enum {
 	INIT_SPAWN_SETSID = 1, /* own session and process group (else only a group of its own) */

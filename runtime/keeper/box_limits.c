@@ -15,18 +15,39 @@
 #include "base/text.h"
 #include "keeper/cgroup.h"
 #include "keeper/stages.h"
+#include "keeper/tree.h"
 
 static int set_in_cgroup(struct keeper *k, enum limit which, uint64_t value, struct failure *why)
 {
 	return k->box.cgroup->ops->set_limit(k->box.cgroup, which, value, why);
 }
 
+static void set_deadline(struct run *run, void *ctx)
+{
+	const int64_t *ms = ctx;
+
+	/* -ESRCH: it has ended. */
+	if (run->timeout_is_default)
+		tree_set_timeout(run, *ms);
+}
+
+/* For those that go on as well, from their start. */
+static int set_timeout(struct keeper *k, enum limit which, uint64_t value, struct failure *why)
+{
+	int64_t ms = (int64_t)limit_to_wire(value);
+
+	(void)which;
+	(void)why;
+	runs_each(&k->runs, set_deadline, &ms);
+	return 0;
+}
+
 static const struct {
 	int (*set)(struct keeper *k, enum limit which, uint64_t value, struct failure *why);
 } types[N_LIMITS] = {
-	[LIMIT_MEMORY] = { set_in_cgroup },
-	[LIMIT_CPUS] = { set_in_cgroup },
-	[LIMIT_PIDS] = { set_in_cgroup },
+	[LIMIT_MEMORY] = { set_in_cgroup }, [LIMIT_CPUS] = { set_in_cgroup },
+	[LIMIT_PIDS] = { set_in_cgroup },   [LIMIT_FILES] = { open_files_set },
+	[LIMIT_TIMEOUT] = { set_timeout },
 };
 
 /* The field that a message has. */
@@ -48,6 +69,13 @@ static int take_field(const char *fields, size_t len, enum limit *which, uint64_
 	*which = (enum limit)found;
 	*value = limit_of_wire(*value);
 	return 0;
+}
+
+int limits_begin(struct keeper *k, struct failure *why)
+{
+	uint64_t files = k->set.limits.of[LIMIT_FILES];
+
+	return files == LIMIT_NONE ? 0 : open_files_set(k, LIMIT_FILES, files, why);
 }
 
 int limits_change(struct keeper *k, const char *fields, size_t len, struct failure *why)

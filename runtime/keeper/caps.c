@@ -27,11 +27,12 @@ static const uint64_t box_caps = CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(FOWNER) | 
 
 /*
  * The keeper's: files of the box's ids in the control folder, signals to the box's processes, and
- * SYS_PTRACE for their /proc entries (cwd, fd). Not SYS_ADMIN: it mounts nothing any more.
+ * SYS_PTRACE for their /proc entries (cwd, fd), SYS_RESOURCE to raise what they may have open. Not
+ * SYS_ADMIN: it mounts nothing any more.
  */
 static const uint64_t keeper_caps = CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(DAC_READ_SEARCH) |
 				    CAP(FOWNER) | CAP(FSETID) | CAP(KILL) | CAP(SETGID) |
-				    CAP(SETUID) | CAP(SYS_PTRACE);
+				    CAP(SETUID) | CAP(SYS_PTRACE) | CAP(SYS_RESOURCE);
 
 /*
  * sandbox-net's: links and rules, entering the boxes' network namespaces, its name server's ids and

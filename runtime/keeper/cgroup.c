@@ -109,26 +109,12 @@ int cgroup_refuse_memory(uint64_t used, struct failure *why)
 			   (unsigned long long)used >> 20);
 }
 
-const char *cgroup_controller(enum limit which)
-{
-	switch (which) {
-	case LIMIT_MEMORY:
-		return "memory";
-	case LIMIT_CPUS:
-		return "cpu";
-	case LIMIT_PIDS:
-		return "pids";
-	default:
-		return NULL;
-	}
-}
-
 int cgroup_set_limits(const struct cgroup *cg, const struct limits *limits, struct failure *why)
 {
 	int r = 0;
 
 	for (int i = 0; i < N_LIMITS && r == 0; i++) {
-		if (cgroup_controller((enum limit)i) && limits->of[i] != LIMIT_NONE)
+		if (limit_controller((enum limit)i) && limits->of[i] != LIMIT_NONE)
 			r = cg->ops->set_limit(cg, (enum limit)i, limits->of[i], why);
 	}
 	return r;

@@ -61,6 +61,8 @@ struct cgroup_ops {
 			 struct failure *why);
 	int (*set_frozen)(const struct cgroup *cg, bool frozen);
 	bool (*is_frozen)(const struct cgroup *cg);
+	/* dirs' one that tells how much memory, cpuacct, pids or pressure there is; or -1. */
+	int (*find_measure)(const struct cgroup *cg, const char *measure);
 	/* How often the memory limit has killed what is in no group. */
 	uint64_t (*oom_kills)(const struct cgroup *cg);
 	/* Fills group_dirs. 0 or -errno. */
@@ -90,8 +92,6 @@ int cgroup_pass(int door);
 
 /* Sets all that a controller enforces, of a cgroup that was just made. 0 or -errno. */
 int cgroup_set_limits(const struct cgroup *cg, const struct limits *limits, struct failure *why);
-/* The controller that enforces a limit, as the kernel names it; NULL: none does. */
-const char *cgroup_controller(enum limit which);
 
 /* -EOPNOTSUPP where the kernel has no cgroup.kill (before 5.14, or no cgroup2 mounted). */
 int cgroup_kill(const struct cgroup *cg);

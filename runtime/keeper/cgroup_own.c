@@ -31,9 +31,11 @@ static bool is_cgroup2(const char *path)
 	return statfs(path, &fs) == 0 && (unsigned long)fs.f_type == CGROUP2_SUPER_MAGIC;
 }
 
-/* The hierarchy's folder for the controllers field of a line of /proc/self/cgroup. */
+/* The hierarchy's folder for the controllers field of a line of /proc/self/cgroup; -1: it is not
+ * mounted here. */
 static int open_hierarchy(const char *controllers, const char *number)
 {
+	struct statfs fs;
 	char path[128];
 
 	if (!strncmp(controllers, "name=", 5))
@@ -44,6 +46,9 @@ static int open_hierarchy(const char *controllers, const char *number)
 		snprintf(path, sizeof(path), CGROUP_ROOT);
 	else
 		snprintf(path, sizeof(path), CGROUP_ROOT "/unified");
+	if (statfs(path, &fs) < 0 || ((unsigned long)fs.f_type != CGROUP_SUPER_MAGIC &&
+				      (unsigned long)fs.f_type != CGROUP2_SUPER_MAGIC))
+		return -1;
 	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 

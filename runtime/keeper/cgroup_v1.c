@@ -139,7 +139,7 @@ static int set_limit(const struct cgroup *cg, enum limit which, uint64_t value, 
 		return 0;
 	return failure_set(why, EOPNOTSUPP,
 			   "this machine has no cgroup controller for the limit on %s",
-			   cgroup_controller(which));
+			   limit_controller(which));
 }
 
 static int make_rest(struct cgroup *cg, const struct box_settings *set, struct failure *why)
@@ -172,6 +172,17 @@ static bool is_frozen(const struct cgroup *cg)
 		return cgroup_v2.is_frozen(cg);
 	return read_file_at(dir_of(cg, FREEZER), "freezer.state", 64, &state, NULL) == 0 &&
 	       !strcmp(state, "FROZEN\n");
+}
+
+static int find_measure(const struct cgroup *cg, const char *measure)
+{
+	char hierarchy[64];
+
+	/* Only cgroup2 has it, and whether controllers are there does not matter to it. */
+	if (!strcmp(measure, "pressure"))
+		return cg->v2 >= 0 ? 0 : -1;
+	snprintf(hierarchy, sizeof(hierarchy), CGROUP_ROOT "/%s", measure);
+	return cgroup_find_dir(cg, hierarchy);
 }
 
 static uint64_t oom_kills(const struct cgroup *cg)
@@ -215,6 +226,7 @@ const struct cgroup_ops cgroup_v1 = {
 	.set_limit = set_limit,
 	.set_frozen = set_frozen,
 	.is_frozen = is_frozen,
+	.find_measure = find_measure,
 	.oom_kills = oom_kills,
 	.make_group_dirs = make_group_dirs,
 };

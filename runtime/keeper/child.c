@@ -166,6 +166,18 @@ static int forbid_core_dumps(struct start *s)
 	return setrlimit(RLIMIT_CORE, &no_core) < 0 ? -errno : 0;
 }
 
+/* init's own, which whatever it starts has from it; limits/files changes it from outside. */
+static int set_open_files(struct start *s)
+{
+	struct rlimit files;
+
+	(void)s;
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return -errno;
+	files.rlim_cur = MIN(files.rlim_max, (rlim_t)BOX_OPEN_FILES);
+	return setrlimit(RLIMIT_NOFILE, &files) < 0 ? -errno : 0;
+}
+
 static int load_filter(const struct sock_filter *filter, size_t n)
 {
 	const struct sock_fprog program = {
@@ -220,6 +232,7 @@ static const struct stage stages[] = {
 	{ "sort the descriptors", sort_descriptors },
 	{ "cut the capabilities", cut_capabilities },
 	{ "forbid core dumps", forbid_core_dumps },
+	{ "limit the open files", set_open_files },
 	{ "load the system call filter", load_filters },
 	{ "start init", start_init },
 };

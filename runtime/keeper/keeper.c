@@ -20,6 +20,7 @@
 #include "base/fd.h"
 #include "base/kv.h"
 #include "base/log.h"
+#include "keeper/box_limits.h"
 #include "keeper/group.h"
 #include "keeper/session.h"
 #include "keeper/terminal.h"
@@ -51,6 +52,7 @@ void keeper_say_welcome(struct keeper *k)
 	};
 
 	field_add(&fields, "cgroup", box_cgroup_path(&k->box));
+	box_add_cgroups(&k->box, &fields);
 	field_add_u64(&fields, "started", k->started_us);
 	if (fields.failed)
 		return;
@@ -209,7 +211,9 @@ static int keeper_start(struct keeper *k, const struct msg *start, struct failur
 		daemon_why(&k->daemon, "this box has no network: %s", k->box.network_why);
 	groups_serve(k->box.groups, &k->loop);
 	k->started_us = realtime_us();
-	r = start_service(k, why);
+	r = limits_begin(k, why);
+	if (r == 0)
+		r = start_service(k, why);
 	if (r < 0)
 		box_destroy(&k->box);
 	return r;

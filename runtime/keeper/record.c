@@ -36,6 +36,8 @@ void record_write(struct text *t, const struct record *record)
 		record_add(t, "cwd", record->cwd);
 	if (record->timeout_ms)
 		record_add_u64(t, "timeout", record->timeout_ms);
+	if (record->timeout_is_default)
+		record_add(t, "timeout_default", "yes");
 	record_add(t, "state", run_state_word(record->state));
 	record_add(t, "token", record->token);
 	if (record->pid > 0)

@@ -22,7 +22,8 @@ struct record {
 	int64_t started_us, ended_us; /* since the epoch; 0 not yet */
 	uint64_t end_size[N_STREAMS]; /* when the command ended */
 	bool truncated;
-	int64_t timeout_ms;	   /* 0: none */
+	int64_t timeout_ms; /* 0: none */
+	bool timeout_is_default;
 	const struct usage *usage; /* NULL: not known */
 };
 

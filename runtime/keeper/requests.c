@@ -62,6 +62,14 @@ static bool is_own(const struct request *q)
 	return own && !strcmp(own, "yes");
 }
 
+/* Its own, or what the box's limit gives. */
+static int64_t submitted_timeout(const struct keeper *k, const struct request *q, size_t len)
+{
+	uint64_t limit = limit_to_wire(k->set.limits.of[LIMIT_TIMEOUT]);
+
+	return (int64_t)MIN(field_get_u64(q->payload, len, "timeout", limit), TIMEOUT_MAX_MS);
+}
+
 static int handle_submit(struct keeper *k, struct request *q)
 {
 	size_t fields_len = (size_t)q->m->v[0];
@@ -69,8 +77,8 @@ static int handle_submit(struct keeper *k, struct request *q)
 	const struct run_options options = {
 		.name = field_get(q->payload, fields_len, "name"),
 		.user = field_get(q->payload, fields_len, "user"),
-		.timeout_ms = (int64_t)MIN(field_get_u64(q->payload, fields_len, "timeout", 0),
-					   TIMEOUT_MAX_MS),
+		.timeout_ms = submitted_timeout(k, q, fields_len),
+		.timeout_is_default = !field_get(q->payload, fields_len, "timeout"),
 	};
 
 	if (k->ending) {
@@ -130,7 +138,10 @@ static int handle_timeout(struct keeper *k, struct request *q)
 {
 	struct run *run = runs_find(&k->runs, q->m->run);
 
-	return run ? tree_set_timeout(run, MIN(q->m->v[0], (int64_t)TIMEOUT_MAX_MS)) : -ESRCH;
+	if (!run)
+		return -ESRCH;
+	run->timeout_is_default = false;
+	return tree_set_timeout(run, MIN(q->m->v[0], (int64_t)TIMEOUT_MAX_MS));
 }
 
 static int handle_usage(struct keeper *k, struct request *q)

@@ -108,6 +108,7 @@ static void run_write_record(struct run *run)
 		.user = run->user,
 		.cwd = run->cwd,
 		.timeout_ms = run->timeout_ms,
+		.timeout_is_default = run->timeout_is_default,
 		.usage = run->has_usage ? &run->used : NULL,
 	};
 	int r;
@@ -214,6 +215,7 @@ void runs_close(struct runs *runs)
 static int copy_options(struct run *run, const char *session, const struct run_options *options)
 {
 	run->timeout_ms = options->timeout_ms;
+	run->timeout_is_default = options->timeout_is_default;
 	run->session = strdup(session);
 	if (!run->session)
 		return -ENOMEM;

@@ -40,7 +40,8 @@ enum force {
 /* What comes with a submission besides the script. Strings are copied, NULL is none. */
 struct run_options {
 	const char *name, *user;
-	int64_t timeout_ms; /* 0: none */
+	int64_t timeout_ms;	 /* 0: none */
+	bool timeout_is_default; /* of the box's limit, and follows it */
 };
 
 struct own; /* own.c */
@@ -83,6 +84,7 @@ struct run {
 	struct usage base, used; /* group's before it, and its own in the end */
 	bool has_usage;
 	int64_t timeout_ms; /* 0: none */
+	bool timeout_is_default;
 	bool timed_out;
 	enum force force;
 	struct loop_timer force_timer;

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * usage/: what a box uses now, as the kernel's files of its cgroups tell (kernel: cgroup-v1/,
+ * cgroup-v2.rst, psi.rst). Nothing is asked of the box or its keeper, so that looking costs nothing. A
+ * box that does not run uses nothing; what this machine does not measure is EOPNOTSUPP. Lock: box->lock.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "box.h"
+#include "dirs.h"
+#include "fuse_ops.h"
+
+enum { MAX_FILE = 65536 };
+
+const char *const measure_fields[N_MEASURES] = {
+	[MEASURE_MEMORY] = "cgroup.memory",
+	[MEASURE_CPU] = "cgroup.cpuacct",
+	[MEASURE_PIDS] = "cgroup.pids",
+	[MEASURE_PRESSURE] = "cgroup.pressure",
+};
+
+/* The folder, opened; -ENOENT: nothing runs; -EOPNOTSUPP: nobody measures it. */
+static int measure_open(struct ctx *ctx, enum measure what)
+{
+	struct box *box = ctx->box;
+	char path[512] = "";
+	bool runs;
+	int fd;
+
+	pthread_mutex_lock(&box->lock);
+	runs = box->keeper && box->cgroup[0];
+	if (runs && box->measured[what])
+		snprintf(path, sizeof(path), "%s", box->measured[what]);
+	pthread_mutex_unlock(&box->lock);
+	if (!runs)
+		return -ENOENT;
+	if (!path[0])
+		return -EOPNOTSUPP;
+	/* It may go at any moment, with the box. */
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? -ENOENT : fd;
+}
+
+/* The text of the first of two files, by the version of cgroups, that is there. */
+static int measure_read(struct ctx *ctx, enum measure what, const char *v1, const char *v2,
+			char **text)
+{
+	_cleanup_close_ int dir = measure_open(ctx, what);
+	int r = dir < 0 ? dir : read_file_at(dir, v1, MAX_FILE, text, NULL);
+
+	if (dir >= 0 && r == -ENOENT)
+		r = read_file_at(dir, v2, MAX_FILE, text, NULL);
+	if (dir >= 0 && (r == -ENOENT || r == -EOPNOTSUPP))
+		r = faccessat(dir, "cgroup.procs", F_OK, 0) == 0 ? -EOPNOTSUPP : -ENOENT;
+	return r == -ENODEV ? -ENOENT : r;
+}
+
+/* A file with one number. */
+static int show_number(struct ctx *ctx, struct text *out, enum measure what, const char *v1,
+		       const char *v2)
+{
+	_cleanup_free_ char *text = NULL;
+	int r = measure_read(ctx, what, v1, v2, &text);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	text_printf(out, "%llu\n", text ? strtoull(text, NULL, 10) : 0);
+	return 0;
+}
+
+static int usage_memory_show(struct ctx *ctx, struct text *out)
+{
+	return show_number(ctx, out, MEASURE_MEMORY, "memory.usage_in_bytes", "memory.current");
+}
+
+static int usage_memory_peak_show(struct ctx *ctx, struct text *out)
+{
+	return show_number(ctx, out, MEASURE_MEMORY, "memory.max_usage_in_bytes", "memory.peak");
+}
+
+static int usage_pids_show(struct ctx *ctx, struct text *out)
+{
+	return show_number(ctx, out, MEASURE_PIDS, "pids.current", "pids.current");
+}
+
+/* Seconds. The first version has ns, the second a line "usage_usec N". */
+static int usage_cpu_show(struct ctx *ctx, struct text *out)
+{
+	static const char key[] = "usage_usec ";
+	_cleanup_free_ char *text = NULL;
+	int r = measure_read(ctx, MEASURE_CPU, "cpuacct.usage", "cpu.stat", &text);
+	const char *line = text ? strstr(text, key) : NULL;
+	unsigned long long us = 0;
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (line)
+		us = strtoull(line + strlen(key), NULL, 10);
+	else if (text)
+		us = strtoull(text, NULL, 10) / 1000;
+	text_printf(out, "%llu.%06llu\n", us / 1000000, us % 1000000);
+	return 0;
+}
+
+/* The kernel's lines, each with the name of what was waited for before it. */
+static int usage_pressure_show(struct ctx *ctx, struct text *out)
+{
+	static const struct {
+		const char *name, *file;
+	} files[] = {
+		{ "cpu", "cpu.pressure" },
+		{ "memory", "memory.pressure" },
+		{ "io", "io.pressure" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		_cleanup_free_ char *text = NULL;
+		int r = measure_read(ctx, MEASURE_PRESSURE, files[i].file, files[i].file, &text);
+		char *line, *save = NULL;
+
+		if (r < 0)
+			return r == -ENOENT ? 0 : r;
+		for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+			text_printf(out, "%s %s\n", files[i].name, line);
+	}
+	return 0;
+}
+
+static int measure_file_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
+{
+	int r = handle_reply_rendered(ctx, h, size, offset);
+
+	if (r == -EOPNOTSUPP)
+		tree_refuse(ctx, "usage/%s: this machine does not measure it (see cgroups(7))",
+			    h->row->name);
+	return r;
+}
+
+static const struct row_ops measure_ops = { .read = measure_file_read };
+
+#define USAGE_ROW(name, function, text)                                                   \
+	{                                                                                 \
+		name, S_IFREG | 0400, ROW_SIZED, .show = (function), .ops = &measure_ops, \
+						 .help = (text)                           \
+	}
+
+static const struct row usage_rows[] = {
+	USAGE_ROW("memory", usage_memory_show, "bytes of memory"),
+	USAGE_ROW("memory.peak", usage_memory_peak_show, "the most it had since its start"),
+	USAGE_ROW("cpu", usage_cpu_show, "seconds of processor time since its start"),
+	USAGE_ROW("pids", usage_pids_show, "processes and threads"),
+	USAGE_ROW("pressure", usage_pressure_show, "how much it waits for CPU, memory and disk"),
+};
+
+const struct dir_type dir_usage = {
+	.rows = usage_rows,
+	.n_rows = ARRAY_SIZE(usage_rows),
+	.mode = 0700, /* though nothing changes: an owner's rm -r must get through */
+	.unlink = entry_unlink,
+	.rmdir = entry_rmdir,
+	.hint = "what a box uses can only be read; limits/ limits it",
+};
