@@ -32,6 +32,7 @@ const struct limit_type limit_types[N_LIMITS] = {
 	[LIMIT_PIDS] = { "pids", "pids", LIMIT_COUNT, 8, 1 << 22, COUNT_FORM },
 	[LIMIT_FILES] = { "files", "files", LIMIT_COUNT, 64, 1 << 30, COUNT_FORM },
 	[LIMIT_TIMEOUT] = { "timeout", "timeout", LIMIT_MS, 1, INT64_C(1) << 50, TIME_FORM },
+	[LIMIT_IDLE] = { "idle", "idle", LIMIT_MS, 1000, INT64_C(1) << 50, TIME_FORM },
 };
 
 static const char *const controllers[N_LIMITS] = {

@@ -22,6 +22,7 @@ enum limit {
 	LIMIT_PIDS,    /* processes and threads */
 	LIMIT_FILES,   /* open files of a process */
 	LIMIT_TIMEOUT, /* ms that a command may run, where it has no timeout of its own */
+	LIMIT_IDLE,    /* ms that the box may be idle */
 	N_LIMITS,
 };
 

@@ -52,7 +52,7 @@ enum msg_type {
 	MSG_CHDIR,     /* fields session=, path=: likewise */
 	MSG_STOP,      /* v0 = ms between TERM and KILL; the keeper exits after the reply */
 	MSG_KILL,      /* end every process, keep the box running with fresh shells */
-	MSG_FREEZE,
+	MSG_FREEZE,    /* flags MSG_FREEZE_IDLE: until somebody wants something of it */
 	MSG_THAW,
 	MSG_DESTROY,	   /* end everything at once; the keeper exits after the reply */
 	MSG_SESSION_OPEN,  /* a session from now on; fields session= user= (NAME of the box's
@@ -93,13 +93,14 @@ enum msg_type {
 			     MSG_SESSION for each session and one MSG_RUN for each live run, then
 			     the reply */
 	MSG_REPLY,  /* tag, v0 = 0 or an errno; payload: a sentence for `why` when not 0 */
-	MSG_STATE,  /* v0 = enum box_state; payload: the reason when BOX_FAILED */
-	MSG_RUN,    /* run changed: v0 = enum run_state, v1 = exit code (as in `exit`), or while it
+	MSG_STATE, /* v0 = enum box_state; payload: the reason when BOX_FAILED, and where else there
+		       is one */
+	MSG_RUN,   /* run changed: v0 = enum run_state, v1 = exit code (as in `exit`), or while it
 			is RUN_RUNNING when it began (µs since the epoch; its record may come
 			later), tag = its pid in the box, v2 and v3 = sizes of out and err now;
 			flags MSG_RUN_CLOSED once nothing can write any
 			more (always the last one of a run) */
-	MSG_GROWN,  /* run, v0 = enum stream, v1 = its size; flags MSG_STREAM_EOF */
+	MSG_GROWN, /* run, v0 = enum stream, v1 = its size; flags MSG_STREAM_EOF */
 	MSG_SESSION, /* v0 = the shell's pid on the host or 0; fields: session=, user=, cwd=, env.NAME=
 			VALUE for each exported variable. Sent when something of it changed */
 	MSG_WHY,     /* payload: a sentence for the box's `why` */
@@ -112,10 +113,14 @@ enum msg_type {
 			    screen. Before the reply */
 	MSG_TERMINAL_END, /* v0 = number of the attachment, v1 = exit code of its shell, or -1: it was
 			     detached. Its stream ends as well, at about the same time */
+	MSG_IDLE, /* the box has been idle for as long as its limit says: v0 = how many messages of
+		     this daemon's it has seen till now; v1 = 0: it could be stopped, nothing runs;
+		     1: frozen */
 };
 
 enum {
 	MSG_SIGNAL_TREE = 1,
+	MSG_FREEZE_IDLE = 1,
 	MSG_RUN_CLOSED = 1,
 	MSG_RUN_TRUNCATED = 2,
 	MSG_STREAM_EOF = 1,

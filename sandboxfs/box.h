@@ -88,6 +88,7 @@ struct box {
 	int64_t removed_us;  /* REMOVED_FOR_GOOD: not even the trash shows it */
 	atomic_bool removed; /* in the trash */
 	atomic_bool gone;    /* not even there any more */
+	atomic_int writers;  /* open handles by which something can be asked of it */
 	uint32_t block;	     /* number of its block of ids while it runs, else 0 */
 
 	bool net_private;	  /* net/mode */

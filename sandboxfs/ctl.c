@@ -87,7 +87,7 @@ static int stop_box(struct box *box)
 	box->after_stop_start = false;
 	if (box->state == BOX_FROZEN)
 		keeper_request(box, MSG_THAW, 0, 0, NULL);
-	return keeper_stop(box, the_options.stop_timeout_ms, 0);
+	return keeper_stop(box, the_options.stop_timeout_ms, 0, NULL);
 }
 
 static int verb_stop(const struct verb_call *call)

@@ -305,7 +305,7 @@ static int stop_box(struct box *box, void *ctx)
 	box->after_stop_start = box->after_stop_reset = false;
 	if (box->state == BOX_FROZEN)
 		keeper_request(box, MSG_THAW, 0, 0, NULL);
-	keeper_stop(box, the_options.stop_timeout_ms, 0);
+	keeper_stop(box, the_options.stop_timeout_ms, 0, NULL);
 	pthread_mutex_unlock(&box->lock);
 	return 0;
 }

@@ -218,6 +218,7 @@ static const struct row limits_rows[N_LIMITS] = {
 	[LIMIT_PIDS] = LIMIT_ROW("pids", "processes and threads"),
 	[LIMIT_FILES] = LIMIT_ROW("files", "open files of a process"),
 	[LIMIT_TIMEOUT] = LIMIT_ROW("timeout", "how long a command may run that has no timeout"),
+	[LIMIT_IDLE] = LIMIT_ROW("idle", "after how long unused it is stopped or frozen"),
 };
 
 const struct dir_type dir_limits = {

@@ -52,6 +52,12 @@ uint64_t handles_open(void)
 	return count;
 }
 
+/* Of cmd, in, tty and the like: while it is open the box is in use. */
+static bool handle_asks(const struct handle *h)
+{
+	return h->box && h->row->ops && h->row->ops->stream && (h->flags & O_ACCMODE) != O_RDONLY;
+}
+
 struct handle *handle_new(const struct ctx *ctx, uint64_t ino, const struct row *row, int flags)
 {
 	struct handle *h = calloc(1, sizeof(*h));
@@ -64,6 +70,8 @@ struct handle *handle_new(const struct ctx *ctx, uint64_t ino, const struct row 
 	h->row = row;
 	h->box = ctx->box ? box_ref(ctx->box) : NULL;
 	h->flags = flags;
+	if (handle_asks(h))
+		atomic_fetch_add(&h->box->writers, 1);
 	h->fd = -1;
 	h->limit = UINT64_MAX;
 	pthread_mutex_init(&h->lock, NULL);
@@ -88,6 +96,8 @@ void handle_put(struct handle *h)
 		fuse_pollhandle_destroy(h->poll);
 	if (h->run)
 		run_put(h->run);
+	if (handle_asks(h))
+		atomic_fetch_sub(&h->box->writers, 1);
 	if (h->box)
 		box_put(h->box);
 	text_free(&h->text);

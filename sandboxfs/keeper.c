@@ -109,6 +109,7 @@ static int send_message(struct box *box, const struct msg *m, const void *payloa
 
 	if (!k || msg_send(&k->link, m, payload, fds, n_fds) < 0)
 		return -EIO;
+	k->n_sent++;
 	if (msg_wants_write(&k->link) && k->watched)
 		daemon_watch_change(&k->watch, EPOLLIN | EPOLLOUT);
 	return 0;
@@ -170,6 +171,13 @@ int keeper_limit(struct box *box, enum limit which, uint64_t value, uint64_t tag
 
 	field_add_u64(&fields, limit_types[which].field, limit_to_wire(value));
 	return keeper_request(box, MSG_LIMIT, tag, 0, &fields);
+}
+
+int keeper_freeze_idle(struct box *box)
+{
+	const struct msg m = { .type = MSG_FREEZE, .flags = MSG_FREEZE_IDLE };
+
+	return send_message(box, &m, NULL, NULL, 0);
 }
 
 int keeper_run_ask(struct box *box, enum msg_type type, uint64_t tag, uint64_t run)
@@ -565,7 +573,7 @@ int keeper_adopt(struct box *box)
 
 /* --- ending ------------------------------------------------------------------------------------- */
 
-int keeper_stop(struct box *box, int64_t timeout_ms, uint64_t tag)
+int keeper_stop(struct box *box, int64_t timeout_ms, uint64_t tag, const char *why)
 {
 	int r;
 
@@ -576,7 +584,7 @@ int keeper_stop(struct box *box, int64_t timeout_ms, uint64_t tag)
 	}
 	r = keeper_request(box, MSG_STOP, tag, timeout_ms, NULL);
 	if (r == 0)
-		box_set_state(box, BOX_STOPPING, NULL);
+		box_set_state(box, BOX_STOPPING, why);
 	return r;
 }
 

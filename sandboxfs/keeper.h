@@ -46,8 +46,12 @@ int keeper_run_ask(struct box *box, enum msg_type type, uint64_t tag, uint64_t r
 /* MSG_LIMIT; tag as above, 0 for none. */
 int keeper_limit(struct box *box, enum limit which, uint64_t value, uint64_t tag);
 
-/* Stops the box: TERM, then KILL after timeout_ms; tag as above, 0 for none. 0 or -errno. */
-int keeper_stop(struct box *box, int64_t timeout_ms, uint64_t tag);
+/* Freezes it until something is asked of it. */
+int keeper_freeze_idle(struct box *box);
+
+/* Stops the box: TERM, then KILL after timeout_ms; tag as above, 0 for none; why (or NULL) is for
+ * the event. 0 or -errno. */
+int keeper_stop(struct box *box, int64_t timeout_ms, uint64_t tag, const char *why);
 /* Ends everything at once; the box has been removed. */
 void keeper_destroy(struct box *box);
 /* Drops the connection, leaving the keeper running. */

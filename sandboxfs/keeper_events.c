@@ -70,7 +70,7 @@ static void on_state(struct keeper *k, const struct msg *m, const char *payload)
 		return;
 	if (m->v[0] == BOX_FAILED)
 		k->said_goodbye = true;
-	box_set_state(k->box, (enum box_state)m->v[0], m->v[0] == BOX_FAILED ? payload : NULL);
+	box_set_state(k->box, (enum box_state)m->v[0], m->len ? payload : NULL);
 	collect_box(k);
 }
 
@@ -279,6 +279,19 @@ static void on_grown(struct keeper *k, const struct msg *m)
 	collect_run(k, run, 0);
 }
 
+/* It is left alone while somebody has something open to ask of it, or has just asked. */
+static void on_idle(struct keeper *k, const struct msg *m)
+{
+	struct box *box = k->box;
+
+	if ((uint64_t)m->v[0] != k->n_sent || box->state != BOX_RUNNING || box->writers)
+		return;
+	if (m->v[1])
+		keeper_freeze_idle(box);
+	else
+		keeper_stop(box, the_options.stop_timeout_ms, 0, "idle");
+}
+
 static void on_message(struct keeper *k, const struct msg *m, const char *payload, int *fds,
 		       int n_fds)
 {
@@ -314,6 +327,9 @@ static void on_message(struct keeper *k, const struct msg *m, const char *payloa
 		break;
 	case MSG_TERMINAL_END:
 		k->answers = tty_note_end(k->box, (uint64_t)m->v[0], (int)m->v[1], k->answers);
+		break;
+	case MSG_IDLE:
+		on_idle(k, m);
 		break;
 	case MSG_WHY:
 		why_add(&k->box->why, k->box->uid, "%s", payload);

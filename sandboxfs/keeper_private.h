@@ -20,6 +20,7 @@ struct keeper {
 	struct watch watch;
 	struct msg_link link; /* under box->lock */
 	struct box *box;      /* a reference */
+	uint64_t n_sent;      /* messages, under box->lock */
 	bool watched;
 	bool ready;	      /* START or HELLO was answered well */
 	bool said_goodbye;    /* it has said that the box is stopped: its end is no accident */

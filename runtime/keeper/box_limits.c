@@ -14,6 +14,7 @@
 #include "base/kv.h"
 #include "base/text.h"
 #include "keeper/cgroup.h"
+#include "keeper/idle.h"
 #include "keeper/stages.h"
 #include "keeper/tree.h"
 
@@ -47,7 +48,7 @@ static const struct {
 } types[N_LIMITS] = {
 	[LIMIT_MEMORY] = { set_in_cgroup }, [LIMIT_CPUS] = { set_in_cgroup },
 	[LIMIT_PIDS] = { set_in_cgroup },   [LIMIT_FILES] = { open_files_set },
-	[LIMIT_TIMEOUT] = { set_timeout },
+	[LIMIT_TIMEOUT] = { set_timeout },  [LIMIT_IDLE] = { idle_set },
 };
 
 /* The field that a message has. */

@@ -109,6 +109,17 @@ int cgroup_refuse_memory(uint64_t used, struct failure *why)
 			   (unsigned long long)used >> 20);
 }
 
+uint64_t cgroup_cpu_us(const struct cgroup *cg)
+{
+	int at = cg->ops->find_measure(cg, "cpuacct");
+
+	if (at < 0)
+		return UINT64_MAX;
+	if (faccessat(cg->dirs[at].fd, "cpuacct.usage", F_OK, 0) == 0)
+		return cgroup_read_number(cg->dirs[at].fd, "cpuacct.usage") / 1000;
+	return cgroup_read_key(cg->dirs[at].fd, "cpu.stat", "usage_usec");
+}
+
 int cgroup_set_limits(const struct cgroup *cg, const struct limits *limits, struct failure *why)
 {
 	int r = 0;

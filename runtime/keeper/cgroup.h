@@ -93,6 +93,9 @@ int cgroup_pass(int door);
 /* Sets all that a controller enforces, of a cgroup that was just made. 0 or -errno. */
 int cgroup_set_limits(const struct cgroup *cg, const struct limits *limits, struct failure *why);
 
+/* Processor time that it has used, in µs; UINT64_MAX: this machine cannot tell. */
+uint64_t cgroup_cpu_us(const struct cgroup *cg);
+
 /* -EOPNOTSUPP where the kernel has no cgroup.kill (before 5.14, or no cgroup2 mounted). */
 int cgroup_kill(const struct cgroup *cg);
 

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "keeper/box_limits.h"
 #include "keeper/group.h"
+#include "keeper/idle.h"
 #include "keeper/session.h"
 #include "keeper/terminal.h"
 #include "keeper/tree.h"
@@ -67,8 +68,10 @@ void keeper_thawed(struct keeper *k)
 	bool was_frozen = k->state == BOX_FROZEN;
 
 	keeper_set_state(k, BOX_RUNNING, NULL);
-	if (was_frozen)
+	if (was_frozen) {
 		trees_resume(&k->runs);
+		idle_begin(k);
+	}
 }
 
 /* --- what the box says -------------------------------------------------------------------- */
@@ -277,6 +280,8 @@ int keeper_main(struct msg_link *link, const struct msg *start, char *fields, in
 		keeper_say_welcome(&k);
 		keeper_set_state(&k, BOX_RUNNING, NULL);
 		daemon_reply(&k.daemon, start->tag, 0, NULL);
+		k.idle.n_messages = 1; /* start itself */
+		idle_begin(&k);
 		r = loop_serve(&k.loop);
 		if (r < 0) {
 			log_error("wait for events: %s", strerror(-r));

@@ -34,6 +34,16 @@ enum ending {
 	ENDING_DONE,
 };
 
+/* See idle.h. */
+struct idle {
+	struct loop_timer timer;
+	int64_t since_ms, looked_ms;
+	uint64_t cpu_us;     /* used by the box at the last look; UINT64_MAX: unknown */
+	uint64_t n_messages; /* of the daemon that is connected */
+	bool acted;	     /* one of them wanted something since the last look */
+	bool froze;	     /* it is frozen because of it */
+};
+
 struct keeper {
 	struct loop loop;
 	struct daemon daemon;
@@ -52,6 +62,7 @@ struct keeper {
 	struct loop_source init_events, init_death, signals;
 	struct loop_source network_events; /* while sandbox-net is asked */
 	uint64_t network_tag;
+	struct idle idle;
 
 	enum ending ending;
 	int64_t ending_until_ms; /* when patience ends */

@@ -13,6 +13,7 @@
 #include "base/kv.h"
 #include "keeper/keeper.h"
 #include "keeper/box_limits.h"
+#include "keeper/idle.h"
 #include "keeper/own.h"
 #include "keeper/session.h"
 #include "keeper/terminal.h"
@@ -43,6 +44,7 @@ static void say_run(struct run *run, void *ctx)
 static int handle_hello(struct keeper *k, struct request *q)
 {
 	(void)q;
+	k->idle.n_messages = 1;
 	/* Who waited for these has gone, and the new daemon counts its own. */
 	k->stop_tag = k->destroy_tag = k->kill_tag = 0;
 	for (struct session *s = k->sessions; s; s = s->next)
@@ -285,8 +287,13 @@ static int handle_kill(struct keeper *k, struct request *q)
 
 static int handle_freeze(struct keeper *k, struct request *q)
 {
-	int r = k->ending ? -ESHUTDOWN : box_freeze(&k->box);
+	int r = k->ending ? -ESHUTDOWN : 0;
 
+	if (r == 0 && q->m->flags & MSG_FREEZE_IDLE)
+		return k->state == BOX_FROZEN ? 0 : idle_freeze(k);
+	k->idle.froze = false; /* it is wanted so */
+	if (r == 0)
+		r = box_freeze(&k->box);
 	if (r < 0)
 		q->why = "freeze the box";
 	else if (k->state != BOX_FROZEN) {
@@ -317,33 +324,34 @@ static int handle_network(struct keeper *k, struct request *q)
 static const struct handler {
 	enum msg_type type;
 	bool fields; /* the payload begins with a field list that has session= */
+	bool looks;  /* wants nothing of the box: one that is idle stays so */
 	int (*handle)(struct keeper *k, struct request *q);
 } handlers[] = {
-	{ MSG_HELLO, false, handle_hello },
-	{ MSG_SUBMIT, true, handle_submit },
-	{ MSG_CANCEL, false, handle_cancel },
-	{ MSG_SIGNAL, false, handle_signal },
-	{ MSG_WATCH, false, handle_watch },
-	{ MSG_SETENV, true, handle_setenv },
-	{ MSG_CHDIR, true, handle_chdir },
-	{ MSG_STOP, false, handle_stop },
-	{ MSG_KILL, false, handle_kill },
-	{ MSG_FREEZE, false, handle_freeze },
-	{ MSG_THAW, false, handle_thaw },
-	{ MSG_DESTROY, false, handle_destroy },
-	{ MSG_SESSION_OPEN, false, handle_session_open },
-	{ MSG_SESSION_CLOSE, true, handle_session_close },
-	{ MSG_SESSION_RESET, true, handle_session_reset },
-	{ MSG_REFUSED, false, handle_refused },
-	{ MSG_TERMINAL, false, handle_terminal },
-	{ MSG_TERMINAL_SIZE, false, handle_terminal_size },
-	{ MSG_END, false, handle_end },
-	{ MSG_TIMEOUT, false, handle_timeout },
-	{ MSG_USAGE, false, handle_usage },
-	{ MSG_INPUT, false, handle_input },
-	{ MSG_INPUT_END, false, handle_input_end },
-	{ MSG_NETWORK, false, handle_network },
-	{ MSG_LIMIT, false, handle_limit },
+	{ MSG_HELLO, false, true, handle_hello },
+	{ MSG_SUBMIT, true, false, handle_submit },
+	{ MSG_CANCEL, false, false, handle_cancel },
+	{ MSG_SIGNAL, false, false, handle_signal },
+	{ MSG_WATCH, false, true, handle_watch },
+	{ MSG_SETENV, true, false, handle_setenv },
+	{ MSG_CHDIR, true, false, handle_chdir },
+	{ MSG_STOP, false, false, handle_stop },
+	{ MSG_KILL, false, false, handle_kill },
+	{ MSG_FREEZE, false, true, handle_freeze },
+	{ MSG_THAW, false, false, handle_thaw },
+	{ MSG_DESTROY, false, false, handle_destroy },
+	{ MSG_SESSION_OPEN, false, false, handle_session_open },
+	{ MSG_SESSION_CLOSE, true, false, handle_session_close },
+	{ MSG_SESSION_RESET, true, false, handle_session_reset },
+	{ MSG_REFUSED, false, true, handle_refused },
+	{ MSG_TERMINAL, false, false, handle_terminal },
+	{ MSG_TERMINAL_SIZE, false, false, handle_terminal_size },
+	{ MSG_END, false, false, handle_end },
+	{ MSG_TIMEOUT, false, false, handle_timeout },
+	{ MSG_USAGE, false, true, handle_usage },
+	{ MSG_INPUT, false, false, handle_input },
+	{ MSG_INPUT_END, false, false, handle_input_end },
+	{ MSG_NETWORK, false, true, handle_network },
+	{ MSG_LIMIT, false, true, handle_limit },
 };
 
 static int find_session(struct keeper *k, struct request *q)
@@ -375,6 +383,8 @@ void requests_handle(struct daemon *daemon, const struct msg *m, char *payload)
 		h++;
 	if (h == handlers + ARRAY_SIZE(handlers))
 		r = -EOPNOTSUPP; /* of a newer daemon */
+	if (r == 0)
+		idle_note(k, !h->looks);
 	if (r == 0 && h->fields)
 		r = find_session(k, &q);
 	if (r == 0)
