@@ -24,6 +24,8 @@
 
 #include "keeper/box.h"
 
+#define OOM_SCORE "500" /* half of all that there is, on top of what it has; proc(5) */
+
 enum {
 	KEEPER_PATIENCE_MS = 5000,
 };
@@ -104,6 +106,21 @@ static int pass_doors(const int *doors, uint32_t n)
 			return -errno;
 	}
 	return 0;
+}
+
+/*
+ * Where the box is out of memory everything else in it goes before init, even if what eats it is a
+ * file in memory that belongs to nobody. Without /proc it is by size alone.
+ */
+static int go_before_init(void)
+{
+	static const char score[] = OOM_SCORE;
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	int r = fd >= 0 && write(fd, score, sizeof(score) - 1) < 0 ? -errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return r == -EACCES ? 0 : r; /* it has more already */
 }
 
 /* 0, 1 and 2 are open in init, so what came in a packet has a higher number. */
@@ -188,6 +205,8 @@ static int become_program(const struct spawn_plan *plan, const int fds[INIT_REQU
 
 	if (r == 0)
 		r = tell_keeper(request->id);
+	if (r == 0)
+		r = go_before_init();
 	if (r == 0)
 		r = default_signals();
 	if (r == 0)

@@ -247,7 +247,8 @@ def project_disk(folder, build, arguments):
                 continue
             output("cp", "-a", entry.path, tree)
         os.makedirs(os.path.join(tree, "build/unit"))
-        for name in ("sandboxfs", "sandbox-keeper", "sandbox-init", "sandbox-image"):
+        for name in ("sandboxfs", "sandbox-keeper", "sandbox-init", "sandbox-image",
+                     "sandbox-net"):
             output("cp", "-a", os.path.join(build, name), os.path.join(tree, "build"))
         for program in glob.glob(os.path.join(build, "unit/*")):
             output("cp", "-a", program, os.path.join(tree, "build/unit"))
