@@ -115,7 +115,8 @@ static int wait_for_keeper(struct ctx *ctx, struct handle *h, const struct park_
 	return r < 0 ? r : TREE_ANSWERED;
 }
 
-static int store_limit(struct ctx *ctx, struct handle *h, uint64_t own, size_t size)
+static int store_limit(struct ctx *ctx, struct handle *h, const char *word, uint64_t own,
+		       size_t size)
 {
 	const struct park_wait wait = { .size = size,
 					.offset = (off_t)own,
@@ -130,6 +131,9 @@ static int store_limit(struct ctx *ctx, struct handle *h, uint64_t own, size_t s
 	} else if (!box->keeper) {
 		r = keep(box, which, own);
 	} else {
+		/* By this word a refusal is told of, with the same lock held. */
+		text_reset(&h->text);
+		text_add_str(&h->text, word);
 		r = ask_keeper(box, which, own, wait.tag);
 		if (r == 0)
 			r = wait_for_keeper(ctx, h, &wait);
@@ -195,16 +199,27 @@ static int limit_write(struct ctx *ctx, struct handle *h, const char *data, size
 	r = may_be(ctx, which, value);
 	if (r < 0)
 		return r;
-	/* What is refused later is told of by these words. */
-	pthread_mutex_lock(&h->lock);
-	text_reset(&h->text);
-	text_add_str(&h->text, word);
-	h->rendered = false;
-	pthread_mutex_unlock(&h->lock);
-	return store_limit(ctx, h, own, size);
+	return store_limit(ctx, h, word, own, size);
 }
 
-static const struct row_ops limit_ops = { .read = handle_reply_rendered, .write = limit_write };
+/* Anew each time: the handle's text is what was written. */
+static int limit_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
+{
+	_cleanup_text_ struct text shown = { 0 };
+
+	(void)h;
+	limit_show(ctx, &shown);
+	if (shown.failed)
+		return -ENOMEM;
+	if ((size_t)offset >= shown.len)
+		fuse_reply_buf(ctx->req, NULL, 0);
+	else
+		fuse_reply_buf(ctx->req, shown.data + offset,
+			       MIN(size, shown.len - (size_t)offset));
+	return TREE_ANSWERED;
+}
+
+static const struct row_ops limit_ops = { .read = limit_read, .write = limit_write };
 
 #define LIMIT_ROW(name, text)                                                           \
 	{                                                                               \

@@ -383,8 +383,7 @@ void requests_handle(struct daemon *daemon, const struct msg *m, char *payload)
 		h++;
 	if (h == handlers + ARRAY_SIZE(handlers))
 		r = -EOPNOTSUPP; /* of a newer daemon */
-	if (r == 0)
-		idle_note(k, !h->looks);
+	idle_note(k, r == 0 && !h->looks);
 	if (r == 0 && h->fields)
 		r = find_session(k, &q);
 	if (r == 0)
