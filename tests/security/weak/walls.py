@@ -122,7 +122,9 @@ WALLS = {
 
     # ---- Namespaces ----
     "network namespace": {
-        "edits": [stage("make the network namespace", "make_network")],
+        "edits": [stage("make the network namespace", "make_network"),
+                  (START, "	int r = s->set->network ? network_wait(s->box->network, s->why) : 0;",
+                   "	int r = 0;")],
         "noticed": {INSIDE: "all_namespaces_are_its_own two_boxes_share_no_namespace only_loopback "
                             "connect_to_the_machine connect_to_abstract_socket "
                             "nothing_beyond_loopback"}},
