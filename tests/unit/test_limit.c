@@ -91,8 +91,8 @@ static void none(void **state)
 
 			assert_int_equal(limit_parse(which, words[i], &value), 0);
 			assert_true(value == LIMIT_NONE);
-			assert_int_equal(limit_parse(which, limit_format(which, value, buf), &value),
-					 0);
+			assert_int_equal(
+				limit_parse(which, limit_format(which, value, buf), &value), 0);
 			assert_true(value == LIMIT_NONE);
 		}
 		assert_int_equal(limit_of_wire(limit_to_wire(LIMIT_NONE)), LIMIT_NONE);
