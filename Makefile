@@ -76,6 +76,7 @@ INIT_LINK := -static-pie -Wl,-z,relro,-z,now $(LDFLAGS)
 
 BASE_SRC := $(sort $(wildcard runtime/base/*.c)) runtime/protocol.c runtime/log_index.c \
 	runtime/net_policy.c runtime/limit.c
+DISK_SRC := $(sort $(wildcard runtime/disk/*.c))
 KEEPER_SRC := $(sort $(wildcard runtime/keeper/*.c))
 INIT_SRC := $(sort $(wildcard runtime/init/*.c))
 NET_SRC := $(sort $(wildcard runtime/net/*.c))
@@ -87,6 +88,7 @@ FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 
 objects = $(patsubst %.c,$(OBJ)/%.o,$(1))
 BASE_OBJ := $(call objects,$(BASE_SRC))
+DISK_OBJ := $(call objects,$(DISK_SRC))
 KEEPER_OBJ := $(call objects,$(KEEPER_SRC))
 IMAGE_OBJ := $(call objects,$(IMAGE_SRC))
 DAEMON_OBJ := $(call objects,$(DAEMON_SRC))
@@ -146,11 +148,11 @@ $(GEN)/seccomp_filter.h: $(GEN)/generate
 	$(call say,GEN,$@)
 	$(Q)$(GEN)/generate >$@.tmp && mv $@.tmp $@
 
-$(B)/sandboxfs: $(DAEMON_OBJ) $(KEY_OBJ) $(BASE_OBJ)
+$(B)/sandboxfs: $(DAEMON_OBJ) $(KEY_OBJ) $(DISK_OBJ) $(BASE_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) $(SAN_FLAGS) -o $@ $^ $(LIBS_DAEMON)
 
-$(B)/sandbox-keeper: $(KEEPER_OBJ) $(BASE_OBJ)
+$(B)/sandbox-keeper: $(KEEPER_OBJ) $(DISK_OBJ) $(BASE_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(KEEPER_LINK) -o $@ $^ $(LIBS_KEEPER)
 
@@ -163,15 +165,16 @@ $(B)/sandbox-image: $(IMAGE_OBJ) $(BASE_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) $(SAN_FLAGS) -o $@ $^ $(LIBS_IMAGE)
 
-$(B)/sandbox-net: $(NET_OBJ) $(OBJ)/keeper.a $(OBJ)/base.a
+$(B)/sandbox-net: $(NET_OBJ) $(OBJ)/keeper.a $(OBJ)/disk.a $(OBJ)/base.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) $(SAN_FLAGS) -o $@ $^ $(LIBS_NET)
 
 # Unit tests pull what they need out of one archive for each folder (main() stays outside).
-ARCHIVES := $(OBJ)/sandboxfs.a $(OBJ)/keeper.a $(OBJ)/image.a $(OBJ)/base.a
+ARCHIVES := $(OBJ)/sandboxfs.a $(OBJ)/keeper.a $(OBJ)/image.a $(OBJ)/disk.a $(OBJ)/base.a
 $(OBJ)/sandboxfs.a: $(filter-out %/main.o,$(DAEMON_OBJ))
 $(OBJ)/keeper.a: $(filter-out %/main.o,$(KEEPER_OBJ))
 $(OBJ)/image.a: $(filter-out %/main.o,$(IMAGE_OBJ))
+$(OBJ)/disk.a: $(DISK_OBJ)
 $(OBJ)/base.a: $(BASE_OBJ)
 $(ARCHIVES):
 	$(call say,AR,$@)
