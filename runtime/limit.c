@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/kv.h"
+#include "disk/disk.h"
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
 
@@ -33,6 +34,9 @@ const struct limit_type limit_types[N_LIMITS] = {
 	[LIMIT_FILES] = { "files", "files", LIMIT_COUNT, 64, 1 << 30, COUNT_FORM },
 	[LIMIT_TIMEOUT] = { "timeout", "timeout", LIMIT_MS, 1, INT64_C(1) << 50, TIME_FORM },
 	[LIMIT_IDLE] = { "idle", "idle", LIMIT_MS, 1000, INT64_C(1) << 50, TIME_FORM },
+	[LIMIT_DISK] = { "disk", "disk", LIMIT_BYTES, DISK_MIN_BYTES, INT64_MAX, SIZE_FORM },
+	[LIMIT_DISK_INODES] = { "disk_inodes", "disk_inodes", LIMIT_COUNT, DISK_MIN_INODES,
+				UINT32_MAX, COUNT_FORM },
 };
 
 static const char *const controllers[N_LIMITS] = {

@@ -23,6 +23,8 @@ enum limit {
 	LIMIT_FILES,   /* open files of a process */
 	LIMIT_TIMEOUT, /* ms that a command may run, where it has no timeout of its own */
 	LIMIT_IDLE,    /* ms that the box may be idle */
+	LIMIT_DISK,    /* bytes of its files (disk/disk.h) */
+	LIMIT_DISK_INODES,
 	N_LIMITS,
 };
 

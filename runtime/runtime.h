@@ -27,6 +27,7 @@
  *   cgroup=NAME/NAME  path of the box's cgroup below each controller's root (v1) or the cgroup2
  *                     root or delegated subtree (v2)
  *   memory=BYTES, …   the limits: the fields of limit.h, 0 or absent = no limit
+ *   disk_method=WORD  what holds those of the disk, see disk/disk.h
  *   keep_runs=N       how many ended runs stay on disk at the least
  *   network=private   the box gets a link from sandbox-net (network.h); if-any: or starts without
  *                     where the machine can have none, and says why; else loopback only
@@ -42,6 +43,7 @@
  *   runs/N/           one folder a run: RUN_SCRIPT, RUN_OUT, RUN_ERR, RUN_ORDER, RUN_RECORD; one that
  *                     was removed is called RUN_GONE_PREFIX N first
  *   logs/SESSION      index of a session's transcript (log_index.h)
+ *   DISK_IMAGE        where it is there workspace/ and system/ are in it (disk/disk.h)
  *   KEEPER_SOCKET, KEEPER_LOCK
  *
  * RUN_RECORD is a record (base/kv.h): session (empty: a run of its own), name, user, cwd, state, exit, pid

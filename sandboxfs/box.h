@@ -129,6 +129,7 @@ struct box {
 	struct files_volume *volumes[2]; /* by enum files_kind; NULL until first used */
 	struct files_volume **ended_volumes;
 	size_t n_ended_volumes;
+	bool ground_due;	    /* the workspace has no ground until its disk is mounted */
 	int live_root[2];	    /* by enum files_kind: from the keeper while it runs, -1 */
 	char cgroup[512];	    /* folder with cgroup.procs while it runs */
 	char *measured[N_MEASURES]; /* folders that tell what it uses; NULL: none does */
@@ -174,6 +175,8 @@ void boxes_empty_trash(int64_t now_us);
 /* Janitor's work for one box: delete its system/, remove what a killed keeper left (box->cleaning). */
 void box_reset_now(struct box *box);
 void box_clean_now(struct box *box);
+/* Mounts its disk for files/. */
+void box_ground_now(struct box *box);
 /* The same before there are threads. */
 void box_clean_at_start(struct box *box);
 
@@ -234,5 +237,7 @@ struct files_volume *box_volume(struct box *box, enum files_kind kind);
 /* The box runs now (descriptors are taken over) or no longer. Under box->lock. */
 void box_volumes_live(struct box *box, int workspace, int root);
 void box_volumes_stopped(struct box *box);
+/* Its keeper is about to be told to start it. */
+void box_volumes_starting(struct box *box);
 
 #endif

@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "box.h"
+#include "box_disk.h"
 #include "daemon.h"
 #include "dirs.h"
 #include "events.h"
@@ -284,12 +285,49 @@ void box_runs_lost(struct box *box, struct park **ready)
 
 /* --- files ---------------------------------------------------------------------------------------- */
 
-/* The ground under the volume as the box is now: the mount inside it, or the folder on disk. */
-static void volume_ground(struct box *box, enum files_kind kind)
+/* Does its keeper move its files to where its first limit of disk holds? What somebody wrote to
+ * the old place meanwhile would be lost. */
+static bool moves_files(struct box *box)
+{
+	const struct disk_limits limits = box_disk_limits(box);
+
+	return box->keeper && box->state == BOX_STARTING && disk_is_limited(&limits);
+}
+
+/* Of a box that does not run, or does not yet. -1 where there is none, or only janitor's work. */
+static int stopped_root(struct box *box, enum files_kind kind, bool may_wait)
+{
+	_cleanup_close_ int dir = kind == FILES_WORKSPACE ? store_box_dir(box) : -1;
+	_cleanup_close_ int files = -1;
+
+	box->ground_due &= kind != FILES_WORKSPACE;
+	if (dir < 0)
+		return -1;
+	if (!may_wait && disk_has_image(dir)) {
+		box->ground_due = true;
+		daemon_later(box, box_ground_now);
+		return -1;
+	}
+	if (disk_is_plain(dir) && moves_files(box))
+		return disk_open_frozen(dir);
+	files = disk_open(dir);
+	if (files < 0) {
+		log_warn("box %s: open its disk: %s", box->name, strerror(-files));
+		return -1;
+	}
+	return openat(files, "workspace", O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+}
+
+/*
+ * The ground under the volume as the box is now: the mount inside it, or the folder on disk. To
+ * mount an image takes its time: if not may_wait, that is left to the janitor or the next look.
+ */
+static void volume_ground(struct box *box, enum files_kind kind, bool may_wait)
 {
 	struct files_volume *vol = box->volumes[kind];
 	struct files_backing backing = { .live = true };
-	int dir;
+
+	box_disk_show(box);
 
 	if (box->live_root[kind] >= 0) {
 		backing.root = fcntl(box->live_root[kind], F_DUPFD_CLOEXEC, 3);
@@ -299,32 +337,36 @@ static void volume_ground(struct box *box, enum files_kind kind)
 	}
 	backing.live = box->keeper != NULL;
 	backing.id_base = keeper_block_base(0);
-	dir = kind == FILES_WORKSPACE ? store_box_dir(box) : -1;
-	backing.root =
-		dir < 0 ? -1
-			: openat(dir, "workspace", O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (dir >= 0)
-		close(dir);
+	backing.root = stopped_root(box, kind, may_wait);
 	files_volume_set_backing(vol, backing.root < 0 ? NULL : &backing);
 }
 
 struct files_volume *box_volume(struct box *box, enum files_kind kind)
 {
-	if (box->volumes[kind])
+	if (box->volumes[kind]) {
+		if (box->ground_due && kind == FILES_WORKSPACE)
+			volume_ground(box, kind, true);
 		return box->volumes[kind];
+	}
 	box->volumes[kind] = files_volume_new(box->id, kind);
 	if (!box->volumes[kind])
 		return NULL;
 	files_volume_set_owner(box->volumes[kind], box->uid, box->gid, box->mode);
-	volume_ground(box, kind);
+	volume_ground(box, kind, true);
 	return box->volumes[kind];
+}
+
+void box_volumes_starting(struct box *box)
+{
+	if (box->volumes[FILES_WORKSPACE] && moves_files(box))
+		volume_ground(box, FILES_WORKSPACE, false);
 }
 
 static void volumes_moved(struct box *box)
 {
 	for (int kind = 0; kind < 2; kind++) {
 		if (box->volumes[kind])
-			volume_ground(box, kind);
+			volume_ground(box, kind, false);
 	}
 }
 
@@ -343,6 +385,15 @@ void box_volumes_live(struct box *box, int workspace, int root)
 void box_volumes_stopped(struct box *box)
 {
 	box_volumes_live(box, -1, -1);
+}
+
+/* For those who stayed in files/ when the box stopped, and look up no name that leads there. */
+void box_ground_now(struct box *box)
+{
+	pthread_mutex_lock(&box->lock);
+	if (box->ground_due && box->volumes[FILES_WORKSPACE] && !box->gone)
+		volume_ground(box, FILES_WORKSPACE, true);
+	pthread_mutex_unlock(&box->lock);
 }
 
 /* --- janitor ---------------------------------------------------------------------------------------- */

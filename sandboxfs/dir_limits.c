@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "box.h"
+#include "box_disk.h"
 #include "daemon.h"
 #include "dirs.h"
 #include "fuse_ops.h"
@@ -115,6 +116,17 @@ static int wait_for_keeper(struct ctx *ctx, struct handle *h, const struct park_
 	return r < 0 ? r : TREE_ANSWERED;
 }
 
+/* Which the daemon holds by itself. */
+static int store_disk(struct ctx *ctx, enum limit which, uint64_t own)
+{
+	char why[DISK_WHY_SIZE];
+	int r = box_disk_change(ctx->box, which, own ? own : fallback(which), own, keep, why);
+
+	if (r < 0)
+		tree_refuse(ctx, "limits/%s: %s", limit_types[which].name, why);
+	return r;
+}
+
 static int store_limit(struct ctx *ctx, struct handle *h, const char *word, uint64_t own,
 		       size_t size)
 {
@@ -125,6 +137,8 @@ static int store_limit(struct ctx *ctx, struct handle *h, const char *word, uint
 	struct box *box = ctx->box;
 	int r;
 
+	if (which == LIMIT_DISK || which == LIMIT_DISK_INODES)
+		return store_disk(ctx, which, own);
 	pthread_mutex_lock(&box->lock);
 	if (box->removed) {
 		r = -ESTALE;
@@ -234,6 +248,8 @@ static const struct row limits_rows[N_LIMITS] = {
 	[LIMIT_FILES] = LIMIT_ROW("files", "open files of a process"),
 	[LIMIT_TIMEOUT] = LIMIT_ROW("timeout", "how long a command may run that has no timeout"),
 	[LIMIT_IDLE] = LIMIT_ROW("idle", "after how long unused it is stopped or frozen"),
+	[LIMIT_DISK] = LIMIT_ROW("disk", "bytes of its files: workspace, changes to the system"),
+	[LIMIT_DISK_INODES] = LIMIT_ROW("disk_inodes", "how many files, folders, links"),
 };
 
 const struct dir_type dir_limits = {

@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "box.h"
+#include "box_disk.h"
 #include "dirs.h"
 #include "fuse_ops.h"
 
@@ -133,6 +134,38 @@ static int usage_pressure_show(struct ctx *ctx, struct text *out)
 	return 0;
 }
 
+static int show_disk(struct ctx *ctx, struct text *out, bool inodes)
+{
+	struct disk_usage usage;
+	int r = box_disk_usage(ctx->box, &usage);
+
+	if (r < 0)
+		return r == -ENODATA ? -EOPNOTSUPP : r;
+	text_printf(out, "%llu\n", (unsigned long long)(inodes ? usage.inodes : usage.bytes));
+	return 0;
+}
+
+static int usage_disk_show(struct ctx *ctx, struct text *out)
+{
+	return show_disk(ctx, out, false);
+}
+
+static int usage_disk_inodes_show(struct ctx *ctx, struct text *out)
+{
+	return show_disk(ctx, out, true);
+}
+
+/* Its files are counted where they are limited, or could be at once. */
+static int disk_file_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
+{
+	int r = handle_reply_rendered(ctx, h, size, offset);
+
+	if (r == -EOPNOTSUPP)
+		tree_refuse(ctx, "usage/%s: nothing counts the files of a box without limits/disk",
+			    h->row->name);
+	return r;
+}
+
 static int measure_file_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
 {
 	int r = handle_reply_rendered(ctx, h, size, offset);
@@ -144,6 +177,7 @@ static int measure_file_read(struct ctx *ctx, struct handle *h, size_t size, off
 }
 
 static const struct row_ops measure_ops = { .read = measure_file_read };
+static const struct row_ops disk_ops = { .read = disk_file_read };
 
 #define USAGE_ROW(name, function, text)                                                   \
 	{                                                                                 \
@@ -156,6 +190,11 @@ static const struct row usage_rows[] = {
 	USAGE_ROW("memory.peak", usage_memory_peak_show, "the most it had since its start"),
 	USAGE_ROW("cpu", usage_cpu_show, "seconds of processor time since its start"),
 	USAGE_ROW("pids", usage_pids_show, "processes and threads"),
+	/* Not sized: to look into the disk of a box that does not run takes a mount. */
+	{ "disk", S_IFREG | 0400, .show = usage_disk_show, .ops = &disk_ops,
+	  .help = "bytes of its files: workspace, changes to the system" },
+	{ "disk_inodes", S_IFREG | 0400, .show = usage_disk_inodes_show, .ops = &disk_ops,
+	  .help = "how many files, folders and links these are" },
 	USAGE_ROW("pressure", usage_pressure_show, "how much it waits for CPU, memory and disk"),
 };
 

@@ -51,6 +51,9 @@ struct files_volume *files_volume_new(uint64_t box, enum files_kind kind);
 /* The owner that everything shows as, and the permission bits of the box's directory: whoever may
  * write in that acts as the owner does. */
 void files_volume_set_owner(struct files_volume *vol, uid_t uid, gid_t gid, mode_t box_mode);
+/* What statfs shows as all there is, where the file system that holds a box's limit is larger than
+ * that: bytes and inodes, 0 for what it has. */
+void files_volume_set_limits(struct files_volume *vol, uint64_t bytes, uint64_t inodes);
 /*
  * Puts the volume on other ground (the box started: the mount inside it; stopped: the folder on
  * disk). Open files keep what they have; inodes are found again by what they are. NULL: no

@@ -61,6 +61,7 @@ struct files_volume {
 	unsigned int descriptors, waiting; /* that its clients hold open; waits */
 	_Atomic uid_t uid;
 	_Atomic gid_t gid;
+	_Atomic uint64_t max_bytes, max_inodes; /* as statfs shows them, 0: what is there */
 	_Atomic mode_t mode;	   /* of the box: who may write in it acts as its owner */
 	struct files_volume *next; /* all volumes */
 };

@@ -220,6 +220,25 @@ void files_op_access(fuse_req_t req, fuse_ino_t ino, int mask)
 	fuse_reply_err(req, -r);
 }
 
+/* Of a box's own file system only: other mounts in it are not limited. */
+static void show_limits(struct call *c, struct statvfs *fs)
+{
+	uint64_t bytes = atomic_load(&c->vol->max_bytes);
+	uint64_t inodes = atomic_load(&c->vol->max_inodes);
+
+	if (!inode_is_root(c->inode) && c->inode->dev != c->ground->dev)
+		return;
+	if (bytes && bytes / fs->f_frsize < fs->f_blocks) {
+		fs->f_blocks = bytes / fs->f_frsize;
+		fs->f_bavail = MIN(fs->f_bavail, fs->f_blocks);
+		fs->f_bfree = fs->f_bavail;
+	}
+	if (inodes && inodes < fs->f_files) {
+		fs->f_files = inodes;
+		fs->f_ffree = fs->f_favail = MIN(fs->f_ffree, inodes);
+	}
+}
+
 void files_op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	_cleanup_call_ struct call c = { 0 };
@@ -233,8 +252,10 @@ void files_op_statfs(fuse_req_t req, fuse_ino_t ino)
 		r = -errno;
 	if (r < 0)
 		fuse_reply_err(req, -r);
-	else
+	if (r == 0) {
+		show_limits(&c, &fs);
 		fuse_reply_statfs(req, &fs);
+	}
 }
 
 /* 0 where the attribute may pass, otherwise what to say about it. */

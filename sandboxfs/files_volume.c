@@ -183,6 +183,12 @@ void files_volume_set_owner(struct files_volume *vol, uid_t uid, gid_t gid, mode
 	take_back_long(vol);
 }
 
+void files_volume_set_limits(struct files_volume *vol, uint64_t bytes, uint64_t inodes)
+{
+	atomic_store(&vol->max_bytes, bytes);
+	atomic_store(&vol->max_inodes, inodes);
+}
+
 void files_volume_set_backing(struct files_volume *vol, const struct files_backing *backing)
 {
 	struct ground *new = backing ? ground_new(backing, vol->kind) : NULL;

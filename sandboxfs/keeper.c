@@ -25,6 +25,7 @@
 #include "base/fd.h"
 #include "base/kv.h"
 #include "base/log.h"
+#include "box_disk.h"
 #include "daemon.h"
 #include "events.h"
 #include "image.h"
@@ -339,6 +340,7 @@ static void start_fields(const struct box *box, const char *image_dir, struct te
 	field_add(t, "cgroup", cgroup);
 	box_limits(box, &limits);
 	limits_add_fields(t, &limits);
+	field_add(t, "disk_method", disk_method_word(the_options.disk_method));
 	field_add_u64(t, "keep_runs", the_options.keep_runs);
 	field_add(t, "cwd", box->sessions->cwd);
 	if (zone[0])
@@ -430,6 +432,7 @@ static void launch(struct box *box, const char *image_dir)
 		box->keeper = k;
 		new_token(box->token);
 		store_save(box);
+		box_volumes_starting(box);
 		r = send_start(box, image_dir);
 	}
 	if (r == 0)
@@ -528,6 +531,7 @@ static void tell_limits(struct box *box)
 	for (int i = 0; i < N_LIMITS; i++)
 		keeper_limit(box, (enum limit)i, box_limit(box, (enum limit)i),
 			     KEEPER_LIMIT_TAG | (uint64_t)i);
+	box_disk_adopted(box);
 }
 
 int keeper_adopt(struct box *box)

@@ -204,6 +204,21 @@ static void show_count(const void *field, struct text *out)
 	text_add_str(out, limit_format(LIMIT_PIDS, *(const uint64_t *)field, buf));
 }
 
+static int parse_disk_method(void *field, const struct option_row *row, const char *value)
+{
+	int method = disk_method_parse(value);
+
+	(void)row;
+	if (method >= 0)
+		*(enum disk_method *)field = (enum disk_method)method;
+	return MIN(method, 0);
+}
+
+static void show_disk_method(const void *field, struct text *out)
+{
+	text_add_str(out, disk_method_word(*(const enum disk_method *)field));
+}
+
 static const struct option_type type_string = { "TEXT", parse_string, show_string };
 static const struct option_type type_number = { "NUMBER", parse_number, show_number };
 static const struct option_type type_id = { "ID", parse_id, show_id };
@@ -219,6 +234,8 @@ static const struct option_type limit_time = { "TIME", parse_limit, show_time };
 static const struct option_type limit_count = { "NUMBER", parse_limit, show_count };
 static const struct option_type type_on_unmount = { "stop|keep", parse_on_unmount,
 						    show_on_unmount };
+static const struct option_type type_disk_method = { "METHOD", parse_disk_method,
+						     show_disk_method };
 
 static int parse_net_mode(void *field, const struct option_row *row, const char *value)
 {
@@ -304,6 +321,10 @@ static const struct option_row option_rows[] = {
 	  "how long a command may run that has no timeout of its own" },
 	{ "limits.idle", &limit_time, LIMIT(IDLE), "0",
 	  "after how long unused a box is stopped, or frozen if something runs in it" },
+	{ "limits.disk", &limit_bytes, LIMIT(DISK), "unlimited",
+	  "a box's files: its workspace and its changes to the system" },
+	{ "limits.disk_inodes", &limit_count, LIMIT(DISK_INODES), "unlimited",
+	  "how many files, folders and links these may be" },
 	{ "limits.max_memory", &limit_bytes, MAX_LIMIT(MEMORY), "unlimited",
 	  "the highest limits/memory that a box's owner may set" },
 	{ "limits.max_cpus", &limit_cpus, MAX_LIMIT(CPUS), "unlimited", "likewise limits/cpus" },
@@ -313,6 +334,11 @@ static const struct option_row option_rows[] = {
 	{ "limits.max_timeout", &limit_time, MAX_LIMIT(TIMEOUT), "0",
 	  "likewise limits/timeout, and the timeout of a run" },
 	{ "limits.max_idle", &limit_time, MAX_LIMIT(IDLE), "0", "likewise limits/idle" },
+	{ "limits.max_disk", &limit_bytes, MAX_LIMIT(DISK), "unlimited", "likewise limits/disk" },
+	{ "limits.max_disk_inodes", &limit_count, MAX_LIMIT(DISK_INODES), "unlimited",
+	  "likewise limits/disk_inodes" },
+	{ "limits.disk_method", &type_disk_method, FIELD(disk_method), 0, 0, "auto",
+	  "what holds disk limits: auto quota loop tmpfs none" },
 	{ "network.mode", &type_net_mode, FIELD(network_private), 0, 0, "private",
 	  "a new box's network: out to public addresses, or none" },
 	{ "network.subnet", &type_subnet, FIELD(network_subnet), 0, 0, "auto",

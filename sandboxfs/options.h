@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "base/text.h"
+#include "disk/disk.h"
 #include "limit.h"
 
 #define DEFAULT_CONFIG "/etc/sandboxfs.ini"
@@ -37,6 +38,7 @@ struct options {
 	bool network_open_private;
 	/* [limits]: of a box that has none of its own, and what only root may exceed */
 	struct limits limits, max_limits;
+	enum disk_method disk_method;
 };
 
 /* Where a wrong setting came from and what is wrong with it, one sentence. */

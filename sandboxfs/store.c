@@ -20,6 +20,7 @@
 #include "base/fd.h"
 #include "base/kv.h"
 #include "base/log.h"
+#include "disk/disk.h"
 
 #define LIMIT_KEY "limit."
 
@@ -263,6 +264,18 @@ static void limits_text(const struct box *box, struct text *t)
 	}
 }
 
+int store_files_dir(const struct box *box)
+{
+	_cleanup_close_ int dir = store_box_dir(box);
+
+	return dir < 0 ? dir : disk_open(dir);
+}
+
+int store_disk_method(enum disk_method wanted, char *why)
+{
+	return disk_choose(boxes_dir, wanted, why);
+}
+
 static void meta_text(const struct box *box, struct text *t)
 {
 	char mode[8];
@@ -324,6 +337,9 @@ int store_create(const struct box *box, uid_t storage_id)
 	    fchownat(dir, "workspace", storage_id, storage_id, AT_SYMLINK_NOFOLLOW) < 0)
 		r = -errno;
 	if (r == 0)
+		r = disk_new_project(
+			dir, hash_u64(hash_bytes(state_path, strlen(state_path)) + box->id));
+	if (r == 0)
 		r = save_in(dir, box);
 	if (r == 0 && renameat(boxes_dir, temp, boxes_dir, name) < 0)
 		r = -errno;
@@ -343,14 +359,19 @@ int store_move(const struct box *box)
 
 int store_delete(const struct box *box)
 {
+	_cleanup_close_ int dir = store_box_dir(box);
+	uint32_t project = dir < 0 ? 0 : disk_project(dir);
 	char name[16];
+	int r = remove_tree_at(trash_dir, folder(box, name));
 
-	return remove_tree_at(trash_dir, folder(box, name));
+	if (r == 0)
+		disk_drop_project(trash_dir, project);
+	return r;
 }
 
 int store_reset(const struct box *box)
 {
-	_cleanup_close_ int dir = store_box_dir(box);
+	_cleanup_close_ int dir = store_files_dir(box);
 
 	return dir < 0 ? dir : remove_tree_at(dir, "system");
 }

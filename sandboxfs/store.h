@@ -34,6 +34,11 @@ uint32_t store_new_id(void);
 
 /* The box's folder, opened (a descriptor for the caller) or -errno. */
 int store_box_dir(const struct box *box);
+/* The folder that holds its workspace/ and system/: the same, or the root of its disk's image, which
+ * may have to be mounted. */
+int store_files_dir(const struct box *box);
+/* What holds limits of disk here (disk_choose()), or -EOPNOTSUPP and a sentence. */
+int store_disk_method(enum disk_method wanted, char *why);
 /* Makes the folder with workspace/ (owned by storage_id) and the settings. */
 int store_create(const struct box *box, uid_t storage_id);
 int store_save(const struct box *box);

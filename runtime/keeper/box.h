@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "base/text.h"
+#include "disk/disk.h"
 #include "limit.h"
 
 /* Parsed MSG_START. Strings point into the message, which must outlive it. */
@@ -26,6 +27,7 @@ struct box_settings {
 	bool network_if_any; /* or less, where the machine can have none */
 	uint64_t keep_runs;
 	struct limits limits;
+	enum disk_method disk_method;
 	const char *fields; /* the field list itself, for env.NAME */
 	size_t fields_len;
 };

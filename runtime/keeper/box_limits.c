@@ -43,12 +43,23 @@ static int set_timeout(struct keeper *k, enum limit which, uint64_t value, struc
 	return 0;
 }
 
+/* What holds a limit of disk takes privileges that the keeper no longer has (disk/disk.h). */
+static int leave_to_daemon(struct keeper *k, enum limit which, uint64_t value, struct failure *why)
+{
+	(void)k;
+	(void)which;
+	(void)value;
+	(void)why;
+	return 0;
+}
+
 static const struct {
 	int (*set)(struct keeper *k, enum limit which, uint64_t value, struct failure *why);
 } types[N_LIMITS] = {
 	[LIMIT_MEMORY] = { set_in_cgroup }, [LIMIT_CPUS] = { set_in_cgroup },
 	[LIMIT_PIDS] = { set_in_cgroup },   [LIMIT_FILES] = { open_files_set },
 	[LIMIT_TIMEOUT] = { set_timeout },  [LIMIT_IDLE] = { idle_set },
+	[LIMIT_DISK] = { leave_to_daemon }, [LIMIT_DISK_INODES] = { leave_to_daemon },
 };
 
 /* The field that a message has. */

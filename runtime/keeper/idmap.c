@@ -63,20 +63,23 @@ int idmap_open_userns(uid_t inside, uid_t outside)
 	return r < 0 ? r : userns;
 }
 
-int idmap_clone_tree(int dirfd, const char *path, int userns, uint64_t attrs)
+int idmap_set(int mount, int userns, uint64_t attrs)
 {
-	_cleanup_close_ int tree = open_tree(dirfd, path,
-					     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
-						     AT_SYMLINK_NOFOLLOW);
 	struct mount_attr attr = {
 		.attr_set = attrs | (userns >= 0 ? MOUNT_ATTR_IDMAP : 0),
 		.propagation = MS_PRIVATE,
 		.userns_fd = userns >= 0 ? (uint64_t)userns : 0,
 	};
 
-	if (tree < 0)
-		return -errno;
-	if (mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-		return -errno;
-	return take_fd(&tree);
+	return mount_setattr(mount, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0 ? -errno : 0;
+}
+
+int idmap_clone_tree(int dirfd, const char *path, int userns, uint64_t attrs)
+{
+	_cleanup_close_ int tree = open_tree(dirfd, path,
+					     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH |
+						     AT_SYMLINK_NOFOLLOW);
+	int r = tree < 0 ? -errno : idmap_set(tree, userns, attrs);
+
+	return r < 0 ? r : take_fd(&tree);
 }

@@ -26,4 +26,7 @@ int idmap_write(int proc_pid, uid_t inside, uid_t outside);
  */
 int idmap_clone_tree(int dirfd, const char *path, int userns, uint64_t attrs);
 
+/* Id-maps a mount that is attached nowhere yet, with attrs set on it. 0 or -errno. */
+int idmap_set(int mount, int userns, uint64_t attrs);
+
 #endif

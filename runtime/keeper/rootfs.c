@@ -77,6 +77,20 @@ int rootfs_attach_trees(struct start *s)
 	return 0;
 }
 
+/* Where the overlays' own folders stand on the stage. */
+static const struct overlay_folders {
+	const char *upper, *work, *usr_upper, *usr_work;
+} overlay_folders[] = {
+	{ "s/upper", "s/work", "s/usr-upper", "s/usr-work" },
+	/* of a box with a disk */
+	{ "s/system/upper", "s/system/work", "s/system/usr-upper", "s/system/usr-work" },
+};
+
+static const struct overlay_folders *folders_of(const struct start *s)
+{
+	return &overlay_folders[s->has_disk];
+}
+
 static int mount_overlay(struct start *s, const char *lower, const char *upper, const char *work)
 {
 	/*
@@ -127,8 +141,8 @@ static int mount_layers(struct start *s)
 		options[n++] = (struct mount_option){ "lowerdir", joined };
 	for (size_t i = 0; len > OVERLAY_STRING && i < n_layers; i++)
 		options[n++] = (struct mount_option){ "lowerdir+", paths[i] };
-	options[n++] = (struct mount_option){ "upperdir", "s/upper" };
-	options[n++] = (struct mount_option){ "workdir", "s/work" };
+	options[n++] = (struct mount_option){ "upperdir", folders_of(s)->upper };
+	options[n++] = (struct mount_option){ "workdir", folders_of(s)->work };
 	options[n++] = (struct mount_option){ "source", "box" };
 	return mount_new("overlay", options, n, MOUNT_ATTR_NODEV, s->why);
 }
@@ -145,7 +159,9 @@ int rootfs_mount_root(struct start *s)
 {
 	int r;
 
-	s->root = start_is_host(s) ? mount_overlay(s, "1", "s/upper", "s/work") : mount_layers(s);
+	s->root = start_is_host(s)
+			  ? mount_overlay(s, "1", folders_of(s)->upper, folders_of(s)->work)
+			  : mount_layers(s);
 	r = s->root < 0 ? s->root : mount_attach(s->root, s->stage_dir, "root");
 	return r < 0 ? r : make_tmp(s);
 }
@@ -156,12 +172,20 @@ int rootfs_mount_usr(struct start *s)
 
 	if (!start_is_host(s))
 		return 0;
-	usr = mount_overlay(s, "2:3", "s/usr-upper", "s/usr-work");
+	usr = mount_overlay(s, "2:3", folders_of(s)->usr_upper, folders_of(s)->usr_work);
 	return usr < 0 ? usr : mount_attach_dir(usr, s->root, "usr");
 }
 
 int rootfs_mount_workspace(struct start *s)
 {
+	/* The whole disk is on the stage: its other folder does not come along. */
+	if (s->has_disk) {
+		close_fd(&s->trees[TREE_WORKSPACE]);
+		s->trees[TREE_WORKSPACE] =
+			mount_clone(s->stage_dir, "s/workspace", MOUNT_ATTR_NODEV);
+		if (s->trees[TREE_WORKSPACE] < 0)
+			return s->trees[TREE_WORKSPACE];
+	}
 	return mount_attach_dir(s->trees[TREE_WORKSPACE], s->root, "workspace");
 }
 

@@ -72,6 +72,18 @@ static int take_limits(struct box_settings *set, struct failure *why)
 	return 0;
 }
 
+static int take_disk_method(struct box_settings *set, struct failure *why)
+{
+	const char *word = field_get(set->fields, set->fields_len, "disk_method");
+	int method = word ? disk_method_parse(word) : DISK_AUTO;
+
+	if (method < 0)
+		return failure_set(why, EINVAL,
+				   "disk_method is none of auto quota loop tmpfs none");
+	set->disk_method = (enum disk_method)method;
+	return 0;
+}
+
 static int need_ids(const struct box_settings *set, const char *key, uid_t *out,
 		    struct failure *why)
 {
@@ -139,7 +151,7 @@ int box_settings_parse(struct box_settings *set, const char *fields, size_t len,
 	    (r = need(set, "cgroup", &set->cgroup, why)) < 0 ||
 	    (r = need_ids(set, "uid_base", &set->uid_base, why)) < 0 ||
 	    (r = need_ids(set, "storage_base", &set->storage_base, why)) < 0 ||
-	    (r = take_limits(set, why)) < 0)
+	    (r = take_limits(set, why)) < 0 || (r = take_disk_method(set, why)) < 0)
 		return r;
 	set->keep_runs = field_get_u64(fields, len, "keep_runs", 0);
 	set->cwd = field_get(fields, len, "cwd");

@@ -14,8 +14,9 @@
 
 /* Detached mounts that the keeper makes and the child attaches. */
 enum tree {
-	TREE_SYSTEM,	/* the box's system/, idmapped: upper and work folders of both overlays */
-	TREE_WORKSPACE, /* the box's workspace/, idmapped */
+	TREE_SYSTEM,	/* the box's system/, idmapped: upper and work folders of both overlays; if
+			   the box has a disk all of that, with both folders */
+	TREE_WORKSPACE, /* the box's workspace/, idmapped; if it has a disk the same as above */
 	TREE_ROOT,    /* the image's lower of /, or the folder of all layers, idmapped, read-only */
 	TREE_CONTROL, /* the control tmpfs */
 	TREE_USRMASK, /* host: the image's upper lower of /usr, likewise */
@@ -30,6 +31,9 @@ struct start {
 	struct box *box;
 	struct failure *why;
 	int dir;   /* the box's folder */
+	int store; /* what holds system/ and workspace/: the same, or the root of its disk */
+	int disk;  /* its image's or tmpfs's mount, until it is trees[TREE_SYSTEM] */
+	bool has_disk;
 	int image; /* the image's folder */
 	int init_program;
 	int null; /* the machine's /dev/null, checked */

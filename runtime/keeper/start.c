@@ -224,6 +224,18 @@ static int clone_tree(struct start *s, enum tree tree, int dirfd, const char *pa
 	return 0;
 }
 
+/* Older kernels make no clone below a mount that is nowhere attached, so the child does that. */
+static int map_disk(struct start *s, int userns)
+{
+	int r = idmap_set(s->disk, userns, MOUNT_ATTR_NODEV);
+
+	if (r < 0)
+		return failure_set(s->why, -r, "the box's disk: %s", strerror(-r));
+	s->trees[TREE_SYSTEM] = take_fd(&s->disk);
+	s->trees[TREE_WORKSPACE] = fcntl(s->trees[TREE_SYSTEM], F_DUPFD_CLOEXEC, 0);
+	return s->trees[TREE_WORKSPACE] < 0 ? -errno : 0;
+}
+
 /* What belongs to the storage block on disk: also the layers of an imported image. */
 static int clone_storage(struct start *s)
 {
@@ -233,6 +245,8 @@ static int clone_storage(struct start *s)
 	if (r >= 0 && !start_is_host(s))
 		r = clone_tree(s, TREE_ROOT, s->image, "", userns,
 			       MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV);
+	if (r >= 0 && s->has_disk)
+		return map_disk(s, userns);
 	if (r >= 0)
 		r = clone_tree(s, TREE_SYSTEM, s->dir, "system", userns, MOUNT_ATTR_NODEV);
 	if (r >= 0)
@@ -402,6 +416,7 @@ static int give_up_privileges(struct start *s)
 static const struct stage stages[] = {
 	{ "open the image", open_image },
 	{ "open init", open_init },
+	{ "open the box's disk", storage_open },
 	{ "make the box's folders", storage_prepare },
 	{ "make init's socket", make_socket },
 	{ "reach the network", reach_network },
@@ -475,8 +490,8 @@ static void undo(struct start *s)
 
 static void close_all(struct start *s)
 {
-	int *const fds[] = { &s->image,	     &s->init_program, &s->null, &s->sock,
-			     &s->child_sock, &s->proc_child,   &s->pidfd };
+	int *const fds[] = { &s->image,	     &s->init_program, &s->null,  &s->sock, &s->child_sock,
+			     &s->proc_child, &s->pidfd,	       &s->store, &s->disk };
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		close_fd(fds[i]);
@@ -491,6 +506,8 @@ int box_start(struct box *box, const struct box_settings *set, int dir, struct f
 		.box = box,
 		.why = why,
 		.dir = dir,
+		.store = -1,
+		.disk = -1,
 		.image = -1,
 		.init_program = -1,
 		.null = -1,

@@ -88,6 +88,69 @@ static int fill_new_upper(const struct start *s, int system)
 	return etc < 0 ? -errno : fill_etc(etc, s->set);
 }
 
+/* What the state's file system holds, or else an image: what a new limit is held by. */
+static int hold_new_limit(struct start *s, const struct disk_limits *limits, char *why)
+{
+	int method = disk_choose(s->dir, s->set->disk_method, why);
+
+	/* A box has a project from its birth on or never. */
+	if (method == DISK_QUOTA && s->set->disk_method == DISK_QUOTA)
+		return disk_say(why, EOPNOTSUPP,
+				"the box is older than its file system's project quotas");
+	if (method == DISK_QUOTA)
+		method = disk_choose(s->dir, DISK_LOOP, why);
+	if (method < 0)
+		return method;
+	if (method == DISK_LOOP)
+		return disk_make_image(s->dir, limits, why);
+	s->disk = disk_make_tmpfs(s->dir, limits, why);
+	return MIN(s->disk, 0);
+}
+
+static int hold_limits(struct start *s, char *why)
+{
+	const struct disk_limits limits = {
+		limit_to_wire(s->set->limits.of[LIMIT_DISK]),
+		limit_to_wire(s->set->limits.of[LIMIT_DISK_INODES]),
+	};
+	int r = disk_set_limits(s->dir, &limits, why);
+
+	if (r == -EPERM)
+		return disk_make_image(s->dir, &limits, why);
+	if (r != -ENOSYS)
+		return r;
+	why[0] = '\0';
+	return disk_is_limited(&limits) ? hold_new_limit(s, &limits, why) : 0;
+}
+
+static int mount_image(struct start *s)
+{
+	s->disk = disk_mount(s->dir);
+	if (s->disk < 0)
+		return failure_set(s->why, -s->disk, "mount its image: %s", strerror(-s->disk));
+	return 0;
+}
+
+int storage_open(struct start *s)
+{
+	char why[DISK_WHY_SIZE] = "";
+	int r = disk_clean(s->dir);
+
+	if (r == 0)
+		r = hold_limits(s, why);
+	if (r == 0)
+		r = disk_clean(s->dir);
+	if (r < 0)
+		return failure_set(s->why, -r, "%s", why[0] ? why : strerror(-r));
+	if (disk_has_image(s->dir))
+		r = mount_image(s);
+	if (r < 0)
+		return r;
+	s->has_disk = s->disk >= 0;
+	s->store = openat(s->has_disk ? s->disk : s->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return s->store < 0 ? -errno : 0;
+}
+
 int storage_prepare(struct start *s)
 {
 	static const char *const folders[] = { "work", "usr-upper", "usr-work" };
@@ -95,12 +158,15 @@ int storage_prepare(struct start *s)
 	_cleanup_close_ int system = -1;
 	int r;
 
-	r = make_dir(s->dir, "workspace", 0755, owner);
+	r = make_dir(s->store, "workspace", 0755, owner);
 	if (r >= 0)
-		r = make_dir(s->dir, "system", 0700, owner);
+		r = make_dir(s->store, "system", 0700, owner);
+	/* New again after every reset. */
+	if (r == 1)
+		r = disk_join_project(s->store, "workspace", "system");
 	if (r < 0)
 		return r;
-	system = openat(s->dir, "system", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	system = openat(s->store, "system", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (system < 0)
 		return -errno;
 	for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
