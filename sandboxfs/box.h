@@ -129,6 +129,7 @@ struct box {
 	struct files_volume *volumes[2]; /* by enum files_kind; NULL until first used */
 	struct files_volume **ended_volumes;
 	size_t n_ended_volumes;
+	bool disk_due;		    /* its limits of disk have changed since its keeper was told */
 	bool ground_due;	    /* the workspace has no ground until its disk is mounted */
 	int live_root[2];	    /* by enum files_kind: from the keeper while it runs, -1 */
 	char cgroup[512];	    /* folder with cgroup.procs while it runs */

@@ -97,6 +97,11 @@ static int keep_or_undo(struct box *box, const struct place *place, const struct
 	r = box->removed ? -ESTALE : new->keep(box, new->which, new->own);
 	if (r == 0)
 		box_disk_show(box);
+	/* A start that began meanwhile was told the old limits. */
+	if (r == 0 && box->keeper && !place->runs) {
+		box->disk_due = true;
+		box_disk_started(box);
+	}
 	pthread_mutex_unlock(&box->lock);
 	if (r < 0)
 		hold(place, old, ignored);
@@ -143,18 +148,52 @@ int box_disk_change(struct box *box, enum limit which, uint64_t value, uint64_t 
 	return r;
 }
 
+/* What the settings say now. box->lock is not held, but before there are threads. */
+static void hold_settings(struct box *box, const struct place *place,
+			  const struct disk_limits *limits)
+{
+	char why[DISK_WHY_SIZE];
+
+	if (hold(place, limits, why) < 0)
+		why_add(&box->why, box->uid,
+			"limits/disk and disk_inodes hold from the box's next start on: %s", why);
+}
+
 void box_disk_adopted(struct box *box)
 {
 	const struct disk_limits limits = box_disk_limits(box);
-	char why[DISK_WHY_SIZE];
 	struct place place;
 
 	if (place_of(box, &place) < 0)
 		return;
-	if (hold(&place, &limits, why) < 0)
-		why_add(&box->why, box->uid,
-			"limits/disk and disk_inodes hold from the box's next start on: %s", why);
+	hold_settings(box, &place, &limits);
 	place_close(&place);
+}
+
+static void hold_now(struct box *box)
+{
+	struct disk_limits limits;
+	struct place place;
+	int r;
+
+	pthread_mutex_lock(&disk_lock);
+	pthread_mutex_lock(&box->lock);
+	limits = box_disk_limits(box);
+	r = place_of(box, &place);
+	pthread_mutex_unlock(&box->lock);
+	if (r == 0) {
+		hold_settings(box, &place, &limits);
+		place_close(&place);
+	}
+	pthread_mutex_unlock(&disk_lock);
+}
+
+void box_disk_started(struct box *box)
+{
+	if (!box->disk_due || box->state == BOX_STARTING)
+		return;
+	box->disk_due = false;
+	daemon_later(box, hold_now);
 }
 
 void box_disk_show(struct box *box)

@@ -21,6 +21,9 @@ int box_disk_change(struct box *box, enum limit which, uint64_t value, uint64_t 
 /* Of one that was found running: the ini file's limits may have changed. Before there are threads. */
 void box_disk_adopted(struct box *box);
 
+/* It has started: sees to limits that were written while it did. box->lock held. */
+void box_disk_started(struct box *box);
+
 /* Tells its volumes what statfs is to show. box->lock held. */
 void box_disk_show(struct box *box);
 

@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/kv.h"
 #include "base/log.h"
+#include "box_disk.h"
 #include "dirs.h"
 #include "events.h"
 #include "input.h"
@@ -124,6 +125,7 @@ static void on_start_reply(struct keeper *k, int error, const char *why)
 		if (box->state == BOX_STARTING)
 			box_set_state(box, BOX_RUNNING, NULL);
 		store_save(box);
+		box_disk_started(box);
 		keeper_started();
 	}
 	collect_box(k);
