@@ -53,7 +53,8 @@ static int place_of(struct box *box, struct place *place)
 	*place = (struct place){ .dir = box->gone ? -ESTALE : store_box_dir(box), .live = -1 };
 	if (place->dir < 0)
 		return place->dir;
-	place->runs = box->keeper;
+	/* The keeper of one that has ended may be on its way out still. */
+	place->runs = box->keeper && box->state != BOX_STOPPED && box->state != BOX_FAILED;
 	if (live >= 0)
 		place->live = fcntl(live, F_DUPFD_CLOEXEC, 3);
 	return 0;
