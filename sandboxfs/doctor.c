@@ -104,10 +104,12 @@ static const struct doctor_check checks[] = {
 	{ "Cgroups", "freeze", false, look_cgroup_freeze, "boxes cannot be frozen",
 	  "Linux 5.2 and cgroups of version 2, or the freezer controller" },
 
-	{ "Network", "nftables", true, look_nftables, "boxes of net/mode private do not start",
+	{ "Network", "nftables", true, look_nftables,
+	  "boxes have loopback alone; one for which net/mode private was chosen does not start",
 	  "a kernel with nftables and NAT: modprobe nf_tables nft_chain_nat; or network.mode = "
 	  "none" },
-	{ "Network", "veth", true, look_veth, "boxes of net/mode private do not start",
+	{ "Network", "veth", true, look_veth,
+	  "boxes have loopback alone; one for which net/mode private was chosen does not start",
 	  "a kernel with veth: modprobe veth; or network.mode = none" },
 	{ "Network", "forwarding", false, look_firewall,
 	  "what boxes send out may be dropped on its way",
