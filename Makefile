@@ -66,6 +66,10 @@ LIBS_NET = $(call pkg,--libs,libmnl) -lnftables
 LIBS_IMAGE = $(call pkg,--libs,libcrypto libarchive jansson)
 LIBS_UNIT = $(call pkg,--libs,cmocka)
 CFLAGS_DAEMON = $(call pkg,--cflags,fuse3 inih jansson) -pthread
+# libs3 static, so that what it asks of libcurl comes through mounts/wire.c. Its archive needs libxml2.
+STORE_WRAP := -Wl,--wrap=curl_easy_setopt,--wrap=curl_easy_perform,--wrap=gmtime
+LIBS_STORE = $(STORE_WRAP) -l:libs3.a $(call pkg,--libs,libxml-2.0 libcurl expat libcrypto inih) -pthread
+CFLAGS_MOUNTS = $(call pkg,--cflags,fuse3 libcurl expat libcrypto inih) -pthread
 
 # The keeper is executed once for each box's start: static makes that fast. A sanitizer needs it
 # dynamic. init is always static and never instrumented: its memory is part of the box's fence.
@@ -82,6 +86,7 @@ INIT_SRC := $(sort $(wildcard runtime/init/*.c))
 NET_SRC := $(sort $(wildcard runtime/net/*.c))
 IMAGE_SRC := $(sort $(wildcard runtime/image/*.c runtime/import/*.c))
 DAEMON_SRC := $(sort $(wildcard sandboxfs/*.c))
+MOUNTS_SRC := $(sort $(wildcard mounts/*.c))
 UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
 GENERATE_SRC := $(wildcard runtime/seccomp/generate.c)
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
@@ -93,10 +98,12 @@ KEEPER_OBJ := $(call objects,$(KEEPER_SRC))
 IMAGE_OBJ := $(call objects,$(IMAGE_SRC))
 DAEMON_OBJ := $(call objects,$(DAEMON_SRC))
 NET_OBJ := $(call objects,$(NET_SRC))
+MOUNTS_OBJ := $(call objects,$(MOUNTS_SRC))
 KEY_OBJ := $(OBJ)/runtime/image/key.o
 # init's own copies, without sanitizer.
 INIT_OBJ := $(patsubst %.c,$(OBJ)/init/%.o,$(INIT_SRC) $(BASE_SRC))
 UNIT_BIN := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_SRC))
+DRIVER_BIN := $(patsubst tests/buckets/%.c,$(B)/buckets/%,$(wildcard tests/buckets/*.c))
 
 FILTER_H := $(if $(GENERATE_SRC),$(GEN)/seccomp_filter.h)
 PROGRAMS := $(B)/sandboxfs $(B)/sandbox-keeper $(B)/sandbox-init $(B)/sandbox-image \
@@ -113,7 +120,8 @@ say = @printf '  %-8s %s\n' '$(1)' '$(2)'
 all: programs
 
 programs: $(PROGRAMS)
-unit: $(UNIT_BIN)
+# The drivers of tests/buckets are built with the unit tests.
+unit: $(UNIT_BIN) $(DRIVER_BIN)
 
 # --- how things are made ----------------------------------------------------------------------
 
@@ -121,6 +129,11 @@ $(OBJ)/sandboxfs/%.o: sandboxfs/%.c | $(FILTER_H)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(SAN_FLAGS) $(CFLAGS_DAEMON) $(DEPFLAGS) -c -o $@ $<
+
+$(OBJ)/mounts/%.o: mounts/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(SAN_FLAGS) $(CFLAGS_MOUNTS) $(DEPFLAGS) -c -o $@ $<
 
 $(OBJ)/tests/%.o: tests/%.c | $(FILTER_H)
 	@mkdir -p $(@D)
@@ -170,11 +183,12 @@ $(B)/sandbox-net: $(NET_OBJ) $(OBJ)/keeper.a $(OBJ)/disk.a $(OBJ)/base.a
 	$(Q)$(CC) $(LDFLAGS_ALL) $(SAN_FLAGS) -o $@ $^ $(LIBS_NET)
 
 # Unit tests pull what they need out of one archive for each folder (main() stays outside).
-ARCHIVES := $(OBJ)/sandboxfs.a $(OBJ)/keeper.a $(OBJ)/image.a $(OBJ)/disk.a $(OBJ)/base.a
+ARCHIVES := $(OBJ)/sandboxfs.a $(OBJ)/keeper.a $(OBJ)/image.a $(OBJ)/disk.a $(OBJ)/mounts.a $(OBJ)/base.a
 $(OBJ)/sandboxfs.a: $(filter-out %/main.o,$(DAEMON_OBJ))
 $(OBJ)/keeper.a: $(filter-out %/main.o,$(KEEPER_OBJ))
 $(OBJ)/image.a: $(filter-out %/main.o,$(IMAGE_OBJ))
 $(OBJ)/disk.a: $(DISK_OBJ)
+$(OBJ)/mounts.a: $(filter-out %/main.o,$(MOUNTS_OBJ))
 $(OBJ)/base.a: $(BASE_OBJ)
 $(ARCHIVES):
 	$(call say,AR,$@)
@@ -185,7 +199,12 @@ $(B)/unit/%: $(OBJ)/tests/unit/%.o $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) $(SAN_FLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group \
-		$(LIBS_DAEMON) $(LIBS_IMAGE) $(LIBS_UNIT)
+		$(LIBS_DAEMON) $(LIBS_IMAGE) $(LIBS_STORE) $(LIBS_UNIT)
+
+$(B)/buckets/%: $(OBJ)/tests/buckets/%.o $(OBJ)/mounts.a $(OBJ)/base.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) $(SAN_FLAGS) -o $@ $^ $(LIBS_STORE)
 .SECONDARY:
 
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)

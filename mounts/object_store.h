@@ -89,6 +89,7 @@ struct object_settings {
 	int64_t answer_timeout_ms; /* the same where the server works long before it answers (copy,
 				     * complete). 0: 5 min */
 	int64_t retry_for_ms;	   /* 0: 30 s; negative: nothing is tried twice */
+	uint64_t copy_max; /* larger objects are copied in parts. 0: 5 GiB, the most S3 takes */
 	/*
 	 * Asked for new keys when the server calls the present ones expired: fills *fresh with
 	 * allocated strings (object_credentials_wipe()) and returns 0 or -errno. NULL: never asked.
@@ -113,7 +114,7 @@ struct object_error {
 struct object_call {
 	const atomic_bool *cancel; /* NULL: never */
 	int64_t retry_for_ms;	   /* 0: as in the settings; negative: nothing is tried twice */
-	unsigned retries;	   /* out: how often it was tried again */
+	unsigned retries;	   /* added to: how often something was tried again */
 	struct object_error error;
 };
 
@@ -214,7 +215,7 @@ int object_put(struct object_store *store, struct object_call *call, const struc
 	       char etag[OBJECT_ETAG_SIZE]);
 
 /*
- * Server-side copy within the bucket. size is that of the source: above 5 GiB it is done in parts.
+ * Server-side copy within the bucket. size is that of the source: above copy_max it is done in parts.
  * if_match is of the source. Without replace the source's metadata and content type are kept, with it
  * they become those given (a copy onto itself is how metadata is changed). etag is the new object's.
  */
