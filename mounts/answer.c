@@ -14,10 +14,17 @@
 #include "base/cleanup.h"
 #include "base/kv.h"
 
+bool answer_copy_etag(char etag[OBJECT_ETAG_SIZE], const char *text)
+{
+	const char *quote = *text == '"' || !strncmp(text, "W/", 2) ? "" : "\"";
+
+	return *text &&
+	       snprintf(etag, OBJECT_ETAG_SIZE, "%s%s%s", quote, text, quote) < OBJECT_ETAG_SIZE;
+}
+
 static void take_etag(struct answer *answer, const char *value)
 {
-	answer->etag_too_long = strlen(value) >= sizeof(answer->etag);
-	snprintf(answer->etag, sizeof(answer->etag), "%s", value);
+	answer->etag_too_long = !answer_copy_etag(answer->etag, value);
 }
 
 static void take_length(struct answer *answer, const char *value)

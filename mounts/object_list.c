@@ -25,6 +25,7 @@ struct raw_entry {
 
 struct raw_page {
 	const struct page_format *format;
+	bool always_encoded; /* it was asked for, and the server does not say whether it did */
 	struct text memory;
 	struct raw_entry *entries, current;
 	size_t n, room;
@@ -39,7 +40,7 @@ struct page_format {
 	const char *entry, *key, *tag, *size, *time;
 	const char *prefix_entry, *prefix;
 	const char *next, *next_id;
-	bool next_encoded;
+	bool next_encoded, tag_is_etag;
 };
 
 static const struct page_format objects_format = {
@@ -55,6 +56,7 @@ static const struct page_format objects_format = {
 	.prefix = "ListBucketResult/CommonPrefixes/Prefix",
 	.next = "ListBucketResult/NextContinuationToken",
 	.next_id = "",
+	.tag_is_etag = true,
 };
 
 static const struct page_format uploads_format = {
@@ -81,6 +83,13 @@ static ssize_t keep(struct raw_page *page, const char *text, size_t len)
 	text_add(&page->memory, text, len);
 	text_add(&page->memory, "", 1);
 	return at;
+}
+
+static ssize_t keep_etag(struct raw_page *page, const char *text)
+{
+	char etag[OBJECT_ETAG_SIZE];
+
+	return answer_copy_etag(etag, text) ? keep(page, etag, strlen(etag)) : keep(page, "", 0);
 }
 
 static int push(struct raw_page *page, bool is_prefix)
@@ -111,7 +120,8 @@ static int on_element(void *arg, const char *path, const char *text, size_t len)
 		page->current.key = keep(page, text, len);
 		page->current.key_len = len;
 	} else if (!strcmp(path, format->tag)) {
-		page->current.tag = keep(page, text, len);
+		page->current.tag =
+			format->tag_is_etag ? keep_etag(page, text) : keep(page, text, len);
 	} else if (!strcmp(path, format->size)) {
 		return parse_u64(text, 0, INT64_MAX, &page->current.size) < 0 ? -EPROTO : 0;
 	} else if (!strcmp(path, format->time)) {
@@ -165,13 +175,13 @@ static size_t decode(char *s, size_t len)
 
 static void decode_page(struct raw_page *page)
 {
-	if (!page->encoded)
-		return;
-	for (size_t i = 0; i < page->n; i++)
+	char *memory = page->memory.data;
+
+	for (size_t i = 0; i < page->n && (page->encoded || page->always_encoded); i++)
 		page->entries[i].key_len =
-			decode(page->memory.data + page->entries[i].key, page->entries[i].key_len);
-	if (page->format->next_encoded && page->next != NONE)
-		decode(page->memory.data + page->next, page->next_len);
+			decode(memory + page->entries[i].key, page->entries[i].key_len);
+	if (page->encoded && page->format->next_encoded && page->next != NONE)
+		decode(memory + page->next, page->next_len);
 }
 
 static void raw_page_free(struct raw_page *page)
@@ -323,17 +333,19 @@ static int fill_upload_page(struct raw_page *raw, struct object_upload_page *pag
 	return 0;
 }
 
-int object_upload_list(struct object_store *store, struct object_call *call, const char *prefix,
-		       const char *next_key, const char *next_id, struct object_upload_page *page)
+static int list_uploads(struct object_store *store, struct object_call *call, const char *prefix,
+			const char *next_key, const char *next_id, bool encoded,
+			struct object_upload_page *page)
 {
-	_cleanup_raw_page_ struct raw_page raw = { .format = &uploads_format };
+	_cleanup_raw_page_ struct raw_page raw = { .format = &uploads_format,
+						   .always_encoded = encoded };
 	_cleanup_request_ struct request request;
 	int r;
 
-	*page = (struct object_upload_page){ 0 };
 	request_init(&request, store, call, "GET", NULL);
 	request_param(&request, "uploads", "");
-	request_param(&request, "encoding-type", "url");
+	if (encoded)
+		request_param(&request, "encoding-type", "url");
 	if (prefix && *prefix)
 		request_param(&request, "prefix", prefix);
 	if (next_key && *next_key)
@@ -347,4 +359,15 @@ int object_upload_list(struct object_store *store, struct object_call *call, con
 	if (r == 0 && fill_upload_page(&raw, page) < 0)
 		r = request_refuse(&request, -ENOMEM, "out of memory");
 	return r;
+}
+
+/* Encoded only if it has to be: Ceph does it without saying so, others may not do it at all. */
+int object_upload_list(struct object_store *store, struct object_call *call, const char *prefix,
+		       const char *next_key, const char *next_id, struct object_upload_page *page)
+{
+	int r;
+
+	*page = (struct object_upload_page){ 0 };
+	r = list_uploads(store, call, prefix, next_key, next_id, false, page);
+	return r == -EPROTO ? list_uploads(store, call, prefix, next_key, next_id, true, page) : r;
 }

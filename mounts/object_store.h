@@ -15,7 +15,7 @@
  *
  * Units: sizes and offsets in bytes, times in ms, mtime in microseconds since the epoch. Keys are bytes
  * ended by NUL, 1 to 1024 of them, not encoded in any way, relative to the bucket. ETags are kept as
- * the server writes them, quotes included: compare them with strcmp(), give them back unchanged.
+ * the server writes them, with quotes always: compare them with strcmp(), give them back unchanged.
  *
  * Errors, of every call (what a person should read is in object_call.error.text):
  *   -ENOENT        no such object, bucket or upload (error.code tells which)
@@ -218,6 +218,7 @@ int object_put(struct object_store *store, struct object_call *call, const struc
  * Server-side copy within the bucket. size is that of the source: above copy_max it is done in parts.
  * if_match is of the source. Without replace the source's metadata and content type are kept, with it
  * they become those given (a copy onto itself is how metadata is changed). etag is the new object's.
+ * -ESTALE by if_match: some servers find out only afterwards, so `to` may have been written.
  */
 struct object_copy {
 	const char *from, *to;

@@ -26,7 +26,7 @@ static int on_element(void *arg, const char *path, const char *text, size_t len)
 
 	if (strcmp(path, wanted->path))
 		return 0;
-	if (!len || len >= wanted->size || strlen(text) != len)
+	if (len >= wanted->size || strlen(text) != len)
 		return -EPROTO;
 	memcpy(wanted->value, text, len + 1);
 	wanted->found = true;
@@ -43,6 +43,20 @@ int request_take_element(struct request *request, struct verdict *verdict, const
 	if (r == -ENOMEM)
 		return request_refuse(request, r, "out of memory");
 	return r < 0 || !wanted.found ? judge_document(request, verdict) : 0;
+}
+
+int request_take_etag_element(struct request *request, struct verdict *verdict, const char *path,
+			      char etag[OBJECT_ETAG_SIZE])
+{
+	char text[OBJECT_ETAG_SIZE];
+	int r = request_take_element(request, verdict, path, text, sizeof(text));
+
+	if (r < 0)
+		return r;
+	return answer_copy_etag(etag, text)
+		       ? 0
+		       : request_refuse(request, -EPROTO, "no ETag in a document from %s",
+					request->store->origin);
 }
 
 /* --- start and abort ----------------------------------------------------------------------------------- */
@@ -147,8 +161,7 @@ int object_upload_part(struct object_store *store, struct object_call *call, con
 
 static int part_copy_accept(struct request *request, struct verdict *verdict)
 {
-	return request_take_element(request, verdict, "CopyPartResult/ETag", request->arg,
-				    OBJECT_ETAG_SIZE);
+	return request_take_etag_element(request, verdict, "CopyPartResult/ETag", request->arg);
 }
 
 int object_upload_part_copy(struct object_store *store, struct object_call *call, const char *key,
@@ -178,10 +191,28 @@ int object_upload_part_copy(struct object_store *store, struct object_call *call
 
 /* --- complete ------------------------------------------------------------------------------------------- */
 
+/* Ceph leaves the ETag empty; that is no lesser success. */
 static int complete_accept(struct request *request, struct verdict *verdict)
 {
-	return request_take_element(request, verdict, "CompleteMultipartUploadResult/ETag",
-				    request->arg, OBJECT_ETAG_SIZE);
+	char text[OBJECT_ETAG_SIZE], *etag = request->arg;
+	int r = request_take_element(request, verdict, "CompleteMultipartUploadResult/ETag", text,
+				     sizeof(text));
+
+	if (r == 0 && !answer_copy_etag(etag, text))
+		*etag = '\0';
+	return r;
+}
+
+/* The ETag of what has just been completed, where the server did not say. */
+static int ask_etag(struct object_store *store, struct object_call *call, const char *key,
+		    char *etag)
+{
+	_cleanup_object_info_ struct object_info info = { 0 };
+	int r = object_head(store, call, key, &info);
+
+	if (r == 0)
+		memcpy(etag, info.etag, OBJECT_ETAG_SIZE);
+	return r;
 }
 
 /*
@@ -265,5 +296,5 @@ int object_upload_complete(struct object_store *store, struct object_call *call,
 		call->error = (struct object_error){ 0 };
 		r = 0;
 	}
-	return r;
+	return r == 0 && !*etag ? ask_etag(store, call, complete->key, etag) : r;
 }

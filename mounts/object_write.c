@@ -50,23 +50,18 @@ static bool put_was_ours(struct request *request, const struct object_put *put, 
 	       request_was_ours(request, md5, 0, put->body.length, etag);
 }
 
-int object_put(struct object_store *store, struct object_call *call, const struct object_put *put,
-	       char etag[OBJECT_ETAG_SIZE])
+static int put_once(struct object_store *store, struct object_call *call,
+		    const struct object_put *put, const char *if_match, char *etag)
 {
 	_cleanup_request_ struct request request;
 	int r;
 
 	request_init(&request, store, call, "PUT", put->key);
-	r = request_check_key(call, put->key);
-	if (r < 0)
-		return r;
-	if (put->body.length > OBJECT_PART_MAX)
-		return request_refuse(&request, -EFBIG, "more than 5 GiB in one request");
 	request.body = &put->body;
 	r = request_describe(&request, put->content_type, put->meta, put->meta_len);
 	if (r < 0)
 		return r;
-	request_condition(&request, put->if_match, put->if_none_match);
+	request_condition(&request, if_match, put->if_none_match);
 	request.accept = put_accept;
 	request.perform = libs3_put_object;
 	r = request_run(&request);
@@ -75,6 +70,52 @@ int object_put(struct object_store *store, struct object_call *call, const struc
 	} else if ((r == -EEXIST || r == -ESTALE) && put_was_ours(&request, put, etag)) {
 		call->error = (struct object_error){ 0 };
 		r = 0;
+	}
+	return r;
+}
+
+/* Ceph compares If-Match of a PUT byte by byte with an ETag that has no quotes. */
+static int put_bare(struct object_store *store, struct object_call *call,
+		    const struct object_put *put, char *etag)
+{
+	char bare[OBJECT_ETAG_SIZE];
+	size_t len = strlen(put->if_match);
+
+	if (len < 2 || put->if_match[0] != '"')
+		return put_once(store, call, put, put->if_match, etag);
+	snprintf(bare, sizeof(bare), "%.*s", (int)MIN(len - 2, sizeof(bare) - 1),
+		 put->if_match + 1);
+	return put_once(store, call, put, bare, etag);
+}
+
+/* The condition failed: does the server say so although it holds? */
+static bool wants_bare_etags(struct object_store *store, const struct object_put *put)
+{
+	_cleanup_object_info_ struct object_info info = { 0 };
+	struct object_call call = { .retry_for_ms = -1 };
+
+	return object_head(store, &call, put->key, &info) == 0 && !strcmp(info.etag, put->if_match);
+}
+
+int object_put(struct object_store *store, struct object_call *call, const struct object_put *put,
+	       char etag[OBJECT_ETAG_SIZE])
+{
+	int r = request_check_key(call, put->key);
+
+	if (r < 0)
+		return r;
+	if (put->body.length > OBJECT_PART_MAX) {
+		snprintf(call->error.text, sizeof(call->error.text),
+			 "more than 5 GiB in one request");
+		return -EFBIG;
+	}
+	if (put->if_match && atomic_load(&store->bare_etags))
+		return put_bare(store, call, put, etag);
+	r = put_once(store, call, put, put->if_match, etag);
+	if (r == -ESTALE && put->if_match && wants_bare_etags(store, put)) {
+		r = put_bare(store, call, put, etag);
+		if (r == 0)
+			atomic_store(&store->bare_etags, true);
 	}
 	return r;
 }
@@ -96,10 +137,27 @@ void request_copy_source(struct request *request, const char *from, const char *
 		request_header(request, "x-amz-copy-source-if-match", if_match);
 }
 
+/*
+ * Ceph does not look at x-amz-copy-source-if-match. So where the outcome does not show that the source
+ * was the right one, it is asked afterwards: its ETag does not come back once it has changed.
+ */
+static int check_source(struct object_store *store, struct object_call *call, const char *from,
+			const char *if_match)
+{
+	_cleanup_object_info_ struct object_info info = { 0 };
+	int r = object_head(store, call, from, &info);
+
+	if (r == 0 && strcmp(info.etag, if_match)) {
+		snprintf(call->error.text, sizeof(call->error.text),
+			 "what was copied is another object by now");
+		r = -ESTALE;
+	}
+	return r;
+}
+
 static int copy_accept(struct request *request, struct verdict *verdict)
 {
-	return request_take_element(request, verdict, "CopyObjectResult/ETag", request->arg,
-				    OBJECT_ETAG_SIZE);
+	return request_take_etag_element(request, verdict, "CopyObjectResult/ETag", request->arg);
 }
 
 static int copy_whole(struct object_store *store, struct object_call *call,
@@ -120,7 +178,10 @@ static int copy_whole(struct object_store *store, struct object_call *call,
 	request.arg = etag;
 	request.accept = copy_accept;
 	request.perform = libs3_copy_object;
-	return request_run(&request);
+	r = request_run(&request);
+	if (r == 0 && copy->if_match && strcmp(etag, copy->if_match))
+		r = check_source(store, call, copy->from, copy->if_match);
+	return r;
 }
 
 /* All parts of one source into an upload; n_parts of them fit into parts. */
@@ -140,6 +201,8 @@ static int copy_parts(struct object_store *store, struct object_call *call,
 					    MIN(part_size, copy->size - offset), if_match,
 					    &parts[i]);
 	}
+	if (r == 0)
+		r = check_source(store, call, copy->from, if_match);
 	return r < 0 ? r : object_upload_complete(store, call, &complete, etag);
 }
 

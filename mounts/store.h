@@ -55,6 +55,7 @@ struct object_store {
 	void *renew_arg;
 
 	atomic_bool stopped;
+	atomic_bool bare_etags; /* the server wants If-Match of a PUT without quotes */
 	atomic_ullong requests, retries, bytes_in, bytes_out;
 
 	pthread_mutex_t renew_lock;
@@ -98,6 +99,8 @@ struct answer {
 	bool cut;	      /* the document was longer than it may be */
 };
 void answer_free(struct answer *answer);
+/* Copies an ETag and puts the quotes around it that some servers leave out. False: empty, too long. */
+bool answer_copy_etag(char etag[OBJECT_ETAG_SIZE], const char *text);
 /* name is changed to lower case. keep_meta: also user metadata. */
 void answer_take_header(struct answer *answer, char *name, const char *value, bool keep_meta);
 /* Empties it for the next try. */
@@ -168,9 +171,14 @@ int request_take_etag(struct request *request, char etag[OBJECT_ETAG_SIZE]);
 int request_check_key(struct object_call *call, const char *key);
 /* "/bucket/key", encoded, for x-amz-copy-source. */
 void request_copy_source(struct request *request, const char *from, const char *if_match);
-/* For accept(): the text of an element of the answer's document, or judge_document(). */
+/*
+ * For accept(): the text of an element of the answer's document ("" if it is empty), or
+ * judge_document(). The second for an ETag.
+ */
 int request_take_element(struct request *request, struct verdict *verdict, const char *path,
 			 char *value, size_t size);
+int request_take_etag_element(struct request *request, struct verdict *verdict, const char *path,
+			      char etag[OBJECT_ETAG_SIZE]);
 /*
  * After a condition failed, or an upload was gone, on a try that followed one without a clear outcome:
  * is the object there the one that we have written? md5 is what its ETag begins with, n_parts 0 for

@@ -357,24 +357,33 @@ static void hostile_keys(void)
 	struct object_list list = { .prefix = "odd/" };
 	_cleanup_object_page_ struct object_page page = { 0 };
 	int errors[ARRAY_SIZE(hostile)];
+	size_t refused = 0;
 
 	clean("odd/");
 	for (size_t i = 0; i < ARRAY_SIZE(hostile); i++) {
-		WANT(put_text(hostile[i], hostile[i]), 0);
+		int r = put_text(hostile[i], hostile[i]);
+
+		/* A server may refuse what is not UTF-8, but then it says so. */
+		if (r == -EINVAL && (unsigned char)hostile[i][4] == 0xff && ++refused)
+			continue;
+		WANT(r, 0);
 		CHECK(has_text(hostile[i], hostile[i]));
 	}
 	WANT(object_list(store, &call, &list, &page), 0);
-	WANT(page.n, ARRAY_SIZE(hostile));
+	WANT(page.n, ARRAY_SIZE(hostile) - refused);
 	for (size_t i = 0; i < ARRAY_SIZE(hostile); i++) {
 		size_t found = 0;
 
+		if (refused && (unsigned char)hostile[i][4] == 0xff)
+			continue;
 		for (size_t k = 0; k < page.n; k++)
 			found += !strcmp(page.entries[k].key, hostile[i]) &&
 				 page.entries[k].key_len == strlen(hostile[i]);
 		if (found != 1)
 			fail_at(__LINE__, "key %zu was listed %zu times", i, found);
 	}
-	WANT(object_delete_many(store, &call, hostile, ARRAY_SIZE(hostile), errors), 0);
+	WANT(object_delete_many(store, &call, hostile, ARRAY_SIZE(hostile), errors),
+	     refused ? -EINVAL : 0);
 	WANT(count_below("odd/", NULL, 0), 0);
 }
 
@@ -594,7 +603,7 @@ static void copy_large(void)
 	WANT(get_range(copy.to, 0, 13 * MIB, back, NULL, NULL), 13 * MIB);
 	CHECK(!memcmp(bytes, back, 13 * MIB));
 	copy.if_match = "\"00000000000000000000000000000000\"";
-	CHECK(object_copy(store, &call, &copy, etag) < 0);
+	WANT(object_copy(store, &call, &copy, etag), -ESTALE);
 	clean("multi/");
 }
 
