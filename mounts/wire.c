@@ -209,8 +209,9 @@ static CURLcode set_connection(CURL *curl, const struct object_store *store)
 	rc |= curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)store->connect_timeout_ms);
 	rc |= curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 0L); /* on_progress() looks */
 	rc |= curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, 0L);
-	rc |= curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, (long)BUFFER_SIZE);
-	rc |= curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, (long)BUFFER_SIZE);
+	/* Only faster; libcurl 7.88 refuses the first on a handle that could not resolve a name. */
+	curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, (long)BUFFER_SIZE);
+	curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, (long)BUFFER_SIZE);
 	rc |= curl_easy_setopt(curl, CURLOPT_USERAGENT, "sandbox-bucket/" SANDBOXFS_VERSION);
 	return rc;
 }

@@ -17,6 +17,7 @@ ends with it.
 It checks signatures (V2 and V4: see gate.py for one that takes V4 only), payload hashes, conditions
 and part sizes. What it needs: the packages radosgw ceph-mon ceph-osd ceph-base ceph-common.
 """
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -115,10 +116,11 @@ class Server:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.access_key, self.secret_key = "AKIATESTTESTTEST0001", "testtesttesttesttesttesttesttesttest0001"
-        self.children = []
+        self.pid = os.getpid()
         self.deadline = time.monotonic() + timeout
         for name in ("mon", "osd0", "run", "log", "rgw"):
             os.makedirs(os.path.join(self.dir, name))
+        open(self.path("pids"), "w").close()
         conf = os.path.join(self.dir, "ceph.conf")
         with open(conf, "w") as f:
             f.write(CONF.format(dir=self.dir, fsid=uuid.uuid4(), port=port, bytes=memory))
@@ -142,10 +144,37 @@ class Server:
         return got.stdout
 
     def daemon(self, *argv):
+        """Started, and its pid kept in a file: the test case that restarts one is a child of who stops it."""
+        ours = os.getpid() == self.pid
         with open(self.path("log/" + argv[0] + ".out"), "wb") as out:
-            self.children.append(subprocess.Popen(argv, env=self.env, stdin=subprocess.DEVNULL, stdout=out,
-                                                  stderr=out, start_new_session=True,
-                                                  preexec_fn=die_with_parent))
+            child = subprocess.Popen(argv, env=self.env, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                     start_new_session=True, preexec_fn=die_with_parent if ours else None)
+        with open(self.path("pids"), "a") as f:
+            f.write(f"{argv[0]} {child.pid}\n")
+        return child
+
+    def pids(self, name=""):
+        """Of what we started and what still runs: a pid may be another's by now."""
+        found = []
+        with open(self.path("pids")) as f:
+            lines = f.read().splitlines()
+        for line in lines:
+            program, pid = line.split()
+            try:
+                with open(f"/proc/{pid}/environ", "rb") as f:
+                    if f"CEPH_CONF={self.dir}/".encode() in f.read() and program.startswith(name):
+                        found.append(int(pid))
+            except OSError:
+                pass
+        return found
+
+    def end(self, name=""):
+        for pid in reversed(self.pids(name)):
+            os.kill(pid, signal.SIGKILL)
+        while self.pids(name):
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(-1, os.WNOHANG)
+            time.sleep(0.005)
 
     def cluster(self):
         keyring, osd = self.path("keyring"), str(uuid.uuid4())
@@ -168,12 +197,7 @@ class Server:
         self.daemon("ceph-osd", "-f", "-i", "0")
 
     def gateway(self):
-        self.daemon("radosgw", "-f", "-n", "client.rgw")
-        while not self.answers():
-            dead = next((c for c in self.children if c.poll() is not None), None)
-            if dead or time.monotonic() > self.deadline:
-                raise RuntimeError(f"{dead.args[0] if dead else 'radosgw'} did not come up: {self.logs()}")
-            time.sleep(0.1)
+        self.start_gateway()
         self.tool("radosgw-admin", "-n", "client.rgw", "user", "create", "--uid=test", "--display-name=test",
                   f"--access-key={self.access_key}", f"--secret-key={self.secret_key}")
 
@@ -205,27 +229,24 @@ class Server:
         self.tool("radosgw-admin", "-n", "client.rgw", "user", "create", f"--uid={name}",
                   f"--display-name={name}", f"--access-key={access_key}", f"--secret-key={secret_key}")
 
+    def start_gateway(self):
+        child = self.daemon("radosgw", "-f", "-n", "client.rgw")
+        while not self.answers():
+            if child.poll() is not None or time.monotonic() > self.deadline:
+                raise RuntimeError(f"radosgw did not come up: {self.logs()}")
+            time.sleep(0.05)
+
     def kill(self):
         """The gateway dies at once; restart() brings it back with everything that was in it."""
-        child = self.children.pop()
-        child.kill()
-        child.wait()
+        self.end("radosgw")
 
     def restart(self, timeout=60):
         self.deadline = time.monotonic() + timeout
-        self.daemon("radosgw", "-f", "-n", "client.rgw")
-        while not self.answers():
-            if time.monotonic() > self.deadline:
-                raise RuntimeError(f"radosgw did not come back: {self.logs()}")
-            time.sleep(0.1)
+        self.start_gateway()
 
     def stop(self):
-        """All of it ends, by the pids we started; nothing of it is worth a clean end."""
-        for child in reversed(self.children):
-            child.kill()
-        for child in self.children:
-            child.wait()
-        self.children = []
+        """All of it ends, by the pids we noted; nothing of it is worth a clean end."""
+        self.end()
 
 
 def main():
