@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * From a request to what goes over the wire: URL and headers, signed. Keys are encoded here, once, and
- * signed as they are sent. No I/O but reading a body for its digest. Locks: store->lock for the keys.
+ * From a request to what goes over the wire: URL and headers, signed. Keys are encoded here, once,
+ * and signed as they are sent. No I/O but reading a body for its digest. Locks: store->lock for
+ * the keys.
  */
 #include "store.h"
 

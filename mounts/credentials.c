@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Whose keys are whose: the ini file's sections and their users, a user's own profile, the environment.
- * Files are read by credentials_file.c. It logs nothing. No locks.
+ * Whose keys are whose: the ini file's sections and their users, a user's own profile, the
+ * environment. Files are read by credentials_file.c. It logs nothing. No locks.
  */
 #include "credentials.h"
 
@@ -27,7 +27,7 @@ void credentials_free(struct credentials *credentials)
 	*credentials = (struct credentials){ 0 };
 }
 
-/* --- users --------------------------------------------------------------------------------------------------- */
+/* --- users ----------------------------------------------------------------------------------- */
 
 /* The user of that number; its strings are in buf. NULL if there is none. */
 static const struct passwd *find_user(uid_t uid, struct passwd *pw, char *buf, size_t size)
@@ -63,7 +63,7 @@ static bool user_may(const char *users, uid_t uid)
 	return false;
 }
 
-/* --- the three sources ------------------------------------------------------------------------------------------ */
+/* --- the three sources ----------------------------------------------------------------------- */
 
 static int check_pair(const struct credentials *credentials, const char *where,
 		      struct object_error *error)
@@ -279,7 +279,7 @@ bool credentials_endpoint_allowed(const char *patterns, const char *endpoint)
 	_cleanup_free_ char *list = patterns ? strdup(patterns) : NULL;
 	char *rest = list, *word;
 
-	/* Nothing a pattern of host names could be talked into matching: user names, escapes, blanks. */
+	/* Nothing that a pattern of host names could be talked into matching. */
 	if (!list || endpoint[strcspn(endpoint, "@%\\?# \t\r\n")])
 		return false;
 	while ((word = strsep(&rest, ", \t")))

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Where keys come from, and who may use them: sections [credentials NAME] of sandboxfs.ini, a user's own
- * profile files, and the environment. For threads of any kind (reading files blocks), nothing is kept.
+ * Where keys come from, and who may use them: sections [credentials NAME] of sandboxfs.ini, a
+ * user's own profile files, and the environment. For threads of any kind (reading files blocks),
+ * nothing is kept.
  *
- * A file that holds secrets is taken only if it is a plain file of the right owner that nobody else may
- * write, and, if there is a secret in it, that no other may read.
+ * A file that holds secrets is taken only if it is a plain file of the right owner that nobody
+ * else may write, and, if there is a secret in it, that no other may read.
  *
- * Errors of all: -ENOENT no such profile or file; -EACCES no such section, or not for this user; -EPERM the file is
- * not safe; -EINVAL something in it is wrong; -ENOMEM. *error says it in a sentence, with file and line,
- * and without any secret.
+ * Errors of all: -ENOENT no such profile or file; -EACCES no such section, or not for this user;
+ * -EPERM the file is not safe; -EINVAL something in it is wrong; -ENOMEM. *error says it in a
+ * sentence, with file and line, and without any secret.
  */
 #ifndef MOUNTS_CREDENTIALS_H
 #define MOUNTS_CREDENTIALS_H
@@ -21,7 +22,7 @@
 struct credentials {
 	struct object_credentials keys;
 	char *endpoint, *region;
-	/* The endpoint was written by the user, not by who runs the machine: see below before using it. */
+	/* Written by the user, not by who runs the machine: see below before using it. */
 	bool endpoint_is_users;
 	enum object_style style;
 };
@@ -45,16 +46,16 @@ int credentials_from_ini(struct credentials *out, const char *path, const char *
 			 struct object_error *error);
 
 /*
- * ~/.aws/credentials and ~/.aws/config of user uid, by that user's entry in the user database; profile
- * NULL: default. Files must be that user's. A caller with that uid may have named others in
- * AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE.
+ * ~/.aws/credentials and ~/.aws/config of user uid, by that user's entry in the user database;
+ * profile NULL: default. Files must be that user's. A caller with that uid may have named others
+ * in AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE.
  */
 int credentials_from_profile(struct credentials *out, const char *profile, uid_t uid,
 			     struct object_error *error);
 
 /*
- * AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION (or AWS_DEFAULT_REGION) and
- * AWS_ENDPOINT_URL_S3 (or AWS_ENDPOINT_URL), only if the caller is uid itself.
+ * AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION (or AWS_DEFAULT_REGION)
+ * and AWS_ENDPOINT_URL_S3 (or AWS_ENDPOINT_URL), only if the caller is uid itself.
  */
 int credentials_from_environment(struct credentials *out, uid_t uid, struct object_error *error);
 

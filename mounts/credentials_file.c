@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * One small reader of sections and "key = value" lines, with a table of keys. Lines are as long as they
- * are: session tokens have more than a thousand bytes. What was read is overwritten before its memory is
- * given back. It logs nothing. No locks.
+ * One small reader of sections and "key = value" lines, with a table of keys. Lines are as long as
+ * they are: session tokens have more than a thousand bytes. What was read is overwritten before
+ * its memory is given back. It logs nothing. No locks.
  */
 #include "credentials_file.h"
 
@@ -52,7 +52,7 @@ int credentials_refuse(struct object_error *error, int code, const char *fmt, ..
 	return code;
 }
 
-/* --- what a key means ---------------------------------------------------------------------------------- */
+/* --- what a key means ------------------------------------------------------------------------ */
 
 #define AT(field) offsetof(struct credentials_section, field)
 
@@ -119,10 +119,11 @@ static int set_key(const struct credentials_file *reading, const char *key, cons
 		       : set_style(reading, value, line);
 }
 
-/* --- files ------------------------------------------------------------------------------------------------ */
+/* --- files ----------------------------------------------------------------------------------- */
 
 /*
- * Looked at before it is opened: a user's path may lead to a device whose mere opening does something.
+ * Looked at before it is opened: a user's path may lead to a device whose mere opening does
+ * something.
  * -1 and *error, or the descriptor.
  */
 static int open_safely(const struct credentials_file *reading, uid_t owner, bool root_too,

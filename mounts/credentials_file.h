@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Inside of credentials: one section of one file that may hold secrets. Errors as in credentials.h. */
+/* Inside of credentials: one section of one file that may hold secrets. */
 #ifndef MOUNTS_CREDENTIALS_FILE_H
 #define MOUNTS_CREDENTIALS_FILE_H
 
@@ -35,8 +35,8 @@ struct credentials_file {
 };
 
 /*
- * Reads the section of that name; 0 also when it is not there: section->found tells. The file has to be
- * owner's; root's will do as well if root_too.
+ * Reads the section of that name; 0 also when it is not there: section->found tells. The file has
+ * to be owner's; root's will do as well if root_too.
  */
 int credentials_read_section(struct credentials_file *reading, const char *wanted, uid_t owner,
 			     bool root_too);

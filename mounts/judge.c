@@ -93,7 +93,7 @@ static const struct meaning *find_meaning(int status, const char *code)
 	return NULL;
 }
 
-/* --- the error document ------------------------------------------------------------------------------- */
+/* --- the error document ---------------------------------------------------------------------- */
 
 struct refusal {
 	char code[64], message[200], region[64], endpoint[200];
@@ -133,7 +133,7 @@ static void parse_refusal(const struct request *request, struct refusal *refusal
 		*refusal = (struct refusal){ 0 };
 }
 
-/* --- sentences ----------------------------------------------------------------------------------------- */
+/* --- sentences ------------------------------------------------------------------------------- */
 
 static void say_clock(struct request *request, int code)
 {
@@ -225,7 +225,7 @@ static void judge_refusal(struct request *request, const struct refusal *refusal
 		say_refusal(request, verdict->code, refusal);
 }
 
-/* --- no answer ------------------------------------------------------------------------------------------ */
+/* --- no answer ------------------------------------------------------------------------------- */
 
 static void judge_silence(struct request *request, enum wire_end end, struct verdict *verdict)
 {

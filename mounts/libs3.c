@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Requests that libs3 has: get, put, head, copy and delete of objects; parts of uploads are puts. Each
- * goes through wire.c's shim, which signs and judges; libs3's own opinion of the outcome is not used.
- * The only file that sees libs3. Its pool of handles (and so of connections) is shared by all threads
- * and has a lock of its own.
+ * Requests that libs3 has: get, put, head, copy and delete of objects; parts of uploads are puts.
+ * Each goes through wire.c's shim, which signs and judges; libs3's own opinion of the outcome is
+ * not used. The only file that sees libs3. Its pool of handles (and so of connections) is shared
+ * by all threads and has a lock of its own.
  */
 #include "store.h"
 
@@ -74,8 +74,8 @@ static S3Status take_bytes(int size, const char *bytes, void *arg)
 static const S3ResponseHandler handler = { on_properties, on_complete };
 
 /*
- * The bucket's real name, host and keys are put in by the shim. libs3 checks the name, and signs with
- * what it is given by its old method, which nobody gets to see.
+ * The bucket's real name, host and keys are put in by the shim. libs3 checks the name, and signs
+ * with what it is given by its old method, which nobody gets to see.
  */
 static const S3BucketContext context = { .hostName = "localhost",
 					 .bucketName = "bucket",

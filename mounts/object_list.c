@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Listings: a page of objects (ListObjectsV2) and of uploads under way (ListMultipartUploads). Keys are
- * asked for URL-encoded: XML cannot hold every byte that a key can. All strings of a page lie in one
- * piece of memory. Blocking; no locks.
+ * Listings: a page of objects (ListObjectsV2) and of uploads under way (ListMultipartUploads).
+ * Keys are asked for URL-encoded: XML cannot hold every byte that a key can. All strings of a page
+ * lie in one piece of memory. Blocking; no locks.
  */
 #include "store.h"
 
@@ -222,7 +222,7 @@ static const char *at(const char *memory, ssize_t where)
 	return where == NONE ? "" : memory + where;
 }
 
-/* --- objects ------------------------------------------------------------------------------------------ */
+/* --- objects --------------------------------------------------------------------------------- */
 
 static int entry_order(const void *a, const void *b)
 {
@@ -305,7 +305,7 @@ int object_store_check(struct object_store *store, struct object_call *call, con
 	return object_list(store, call, &list, &page);
 }
 
-/* --- uploads ------------------------------------------------------------------------------------------- */
+/* --- uploads --------------------------------------------------------------------------------- */
 
 static int fill_upload_page(struct raw_page *raw, struct object_upload_page *page)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What reads one object: head, and get with a lost connection taken up again where it broke. Blocking;
- * no locks: all state is the call's.
+ * What reads one object: head, and get with a lost connection taken up again where it broke.
+ * Blocking; no locks: all state is the call's.
  */
 #include "store.h"
 
@@ -43,7 +43,7 @@ int object_head(struct object_store *store, struct object_call *call, const char
 	return r;
 }
 
-/* --- get -------------------------------------------------------------------------------------------- */
+/* --- get ------------------------------------------------------------------------------------- */
 
 struct get_state {
 	const struct object_get *get;

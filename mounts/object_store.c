@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A store's life: what its settings say about where requests go (endpoint, bucket, style, region), its
- * keys, and its end. It makes no requests. Locks: store.h.
+ * A store's life: what its settings say about where requests go (endpoint, bucket, style, region),
+ * its keys, and its end. It makes no requests. Locks: store.h.
  */
 #include "store.h"
 
@@ -40,7 +40,7 @@ static int refuse(struct object_error *error, int code, const char *fmt, ...)
 	return code;
 }
 
-/* --- keys ---------------------------------------------------------------------------------------- */
+/* --- keys ------------------------------------------------------------------------------------ */
 
 static void wipe(char **s)
 {
@@ -119,7 +119,7 @@ int object_store_set_credentials(struct object_store *store,
 	return 0;
 }
 
-/* --- where requests go ------------------------------------------------------------------------------ */
+/* --- where requests go ----------------------------------------------------------------------- */
 
 static bool is_host_char(char c)
 {
@@ -277,7 +277,7 @@ static int set_all(struct object_store *store, const struct object_settings *set
 	return 0;
 }
 
-/* --- life and end ------------------------------------------------------------------------------------- */
+/* --- life and end ---------------------------------------------------------------------------- */
 
 static void store_release(struct object_store *store)
 {

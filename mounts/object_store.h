@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Objects in one bucket of an S3-compatible server: the interface that sandbox-bucket stands on. It
- * knows nothing of files, directories, caches or FUSE.
+ * Objects in one bucket of an S3-compatible server: the interface that sandbox-bucket stands on.
+ * It knows nothing of files, directories, caches or FUSE.
  *
- * Every call blocks until the server has answered for good: what can be tried again (429, 5xx, lost or
- * stalled connections) is tried again with growing, random pauses until `retry_for_ms` is over. So
- * they are for worker threads, never for one that answers the kernel.
+ * Every call blocks until the server has answered for good: what can be tried again (429, 5xx,
+ * lost or stalled connections) is tried again with growing, random pauses until `retry_for_ms` is
+ * over. So they are for worker threads, never for one that answers the kernel.
  *
- * Threads: one store serves any number of threads at once; each call has a struct object_call of its
- * own. Connections are kept and reused. The program ignores SIGPIPE. Nothing here forks.
+ * Threads: one store serves any number of threads at once; each call has a struct object_call of
+ * its own. Connections are kept and reused. The program ignores SIGPIPE. Nothing here forks.
  *
- * Ownership: all that is passed in stays the caller's and is read during the call only (settings are
- * copied). What comes back in pointers is the caller's, with the _free named there.
+ * Ownership: all that is passed in stays the caller's and is read during the call only (settings
+ * are copied). What comes back in pointers is the caller's, with the _free named there.
  *
- * Units: sizes and offsets in bytes, times in ms, mtime in microseconds since the epoch. Keys are bytes
- * ended by NUL, 1 to 1024 of them, not encoded in any way, relative to the bucket. ETags are kept as
- * the server writes them, with quotes always: compare them with strcmp(), give them back unchanged.
+ * Units: sizes and offsets in bytes, times in ms, mtime in microseconds since the epoch. Keys are
+ * bytes ended by NUL, 1 to 1024 of them, not encoded in any way, relative to the bucket. ETags are
+ * kept as the server writes them, with quotes always: compare them with strcmp(), give them back
+ * unchanged.
  *
  * Errors, of every call (what a person should read is in object_call.error.text):
  *   -ENOENT        no such object, bucket or upload (error.code tells which)
@@ -85,7 +86,7 @@ struct object_settings {
 	const char *ca_file; /* PEM: trusted instead of the system's; NULL: the system's */
 	const char *proxy;   /* URL of an HTTP proxy; NULL: none, whatever the environment says */
 	int64_t connect_timeout_ms; /* 0: 10 s */
-	int64_t stall_timeout_ms; /* no byte either way for so long: the connection is lost. 0: 20 s */
+	int64_t stall_timeout_ms;  /* no byte either way so long: the connection is lost. 0: 20 s */
 	int64_t answer_timeout_ms; /* the same where the server works long before it answers (copy,
 				     * complete). 0: 5 min */
 	int64_t retry_for_ms;	   /* 0: 30 s; negative: nothing is tried twice */
@@ -99,7 +100,7 @@ struct object_settings {
 	void *renew_arg;
 };
 
-/* Why a call failed. text is one sentence without a newline, printable, and never holds a secret. */
+/* Why a call failed. text is one printable sentence without newline, and never holds a secret. */
 struct object_error {
 	int status;    /* of HTTP; 0: no answer */
 	char code[64]; /* of S3 ("NoSuchKey"), or empty */
@@ -107,9 +108,9 @@ struct object_error {
 };
 
 /*
- * One call. All zero is right; error is filled when it fails and is empty otherwise. Of one thread at
- * a time, but cancel may be set by any thread: the call ends with -ECANCELED within about a second
- * (what it had asked of the server may still happen).
+ * One call. All zero is right; error is filled when it fails and is empty otherwise. Of one thread
+ * at a time, but cancel may be set by any thread: the call ends with -ECANCELED within about a
+ * second (what it had asked of the server may still happen).
  */
 struct object_call {
 	const atomic_bool *cancel; /* NULL: never */
@@ -119,8 +120,8 @@ struct object_call {
 };
 
 /*
- * A new store; makes no connection. -EINVAL for an endpoint, region or bucket name that cannot be one
- * (*error, may be NULL, says which).
+ * A new store; makes no connection. -EINVAL for an endpoint, region or bucket name that cannot be
+ * one (*error, may be NULL, says which).
  */
 int object_store_new(struct object_store **store, const struct object_settings *settings,
 		     struct object_error *error);
@@ -148,8 +149,9 @@ const char *object_store_url(const struct object_store *store);
 int object_store_check(struct object_store *store, struct object_call *call, const char *prefix);
 
 /*
- * What is known of an object. meta is a field list (base/kv.h: "name=value\0…") of its user metadata,
- * names in lower case without "x-amz-meta-". NULL when there is none or it was not asked for.
+ * What is known of an object. meta is a field list (base/kv.h: "name=value\0…") of its user
+ * metadata, names in lower case without "x-amz-meta-". NULL when there is none or it was not asked
+ * for.
  */
 struct object_info {
 	uint64_t size; /* of the whole object */
@@ -167,8 +169,8 @@ int object_head(struct object_store *store, struct object_call *call, const char
 
 /*
  * A range of an object, into a buffer or a sink. A connection that is lost on the way is taken up
- * again behind the last byte that came (and only if the ETag is still the same, else -ESTALE): no byte
- * comes twice, none is skipped.
+ * again behind the last byte that came (and only if the ETag is still the same, else -ESTALE): no
+ * byte comes twice, none is skipped.
  */
 struct object_get {
 	const char *key;
@@ -176,14 +178,14 @@ struct object_get {
 	uint64_t length;      /* UINT64_MAX: to the end. 0 is 0 bytes and no request */
 	const char *if_match; /* an ETag, or NULL. Checked by us as well: some servers ignore it */
 	void *buffer;	      /* of length bytes, or NULL with a sink */
-	/* Bytes in order; offset is that in the object. Non-zero ends the call, which returns it. */
+	/* Bytes in order; offset is in the object. Non-zero ends the call, which returns it. */
 	int (*sink)(void *arg, const void *bytes, size_t len, uint64_t offset);
 	void *sink_arg;
 };
 /*
  * Bytes received; fewer than length only where the object ends (0 from behind the end), or -errno;
- * what a buffer holds then is undefined. *info (may be NULL; its meta stays NULL) is filled unless the
- * length is 0 or the range lies behind the end.
+ * what a buffer holds then is undefined. *info (may be NULL; its meta stays NULL) is filled unless
+ * the length is 0 or the range lies behind the end.
  */
 int64_t object_get(struct object_store *store, struct object_call *call,
 		   const struct object_get *get, struct object_info *info);
@@ -197,10 +199,10 @@ struct object_body {
 };
 
 /*
- * A whole object. Conditions: if_none_match: only if there is none (-EEXIST); if_match: only if it is
- * still that one (-ESTALE). When an answer is lost and the condition then fails because our own
- * write has already happened, that is found out (by the MD5 in its ETag) and is success; only for an
- * empty object it stays -EEXIST.
+ * A whole object. Conditions: if_none_match: only if there is none (-EEXIST); if_match: only if it
+ * is still that one (-ESTALE). When an answer is lost and the condition then fails because our own
+ * write has already happened, that is found out (by the MD5 in its ETag) and is success; only for
+ * an empty object it stays -EEXIST.
  */
 struct object_put {
 	const char *key;
@@ -215,9 +217,10 @@ int object_put(struct object_store *store, struct object_call *call, const struc
 	       char etag[OBJECT_ETAG_SIZE]);
 
 /*
- * Server-side copy within the bucket. size is that of the source: above copy_max it is done in parts.
- * if_match is of the source. Without replace the source's metadata and content type are kept, with it
- * they become those given (a copy onto itself is how metadata is changed). etag is the new object's.
+ * Server-side copy within the bucket. size is that of the source: above copy_max it is done in
+ * parts. if_match is of the source. Without replace the source's metadata and content type are
+ * kept, with it they become those given (a copy onto itself is how metadata is changed). etag is
+ * the new object's.
  * -ESTALE by if_match: some servers find out only afterwards, so `to` may have been written.
  */
 struct object_copy {
@@ -235,9 +238,9 @@ int object_copy(struct object_store *store, struct object_call *call,
 /* 0 also when it was not there: S3 does not say. */
 int object_delete(struct object_store *store, struct object_call *call, const char *key);
 /*
- * Any number of keys, 1000 in one request. errors, of n, gets 0 or -errno for each. Returns 0 when all
- * are gone, else the first key's error, or the error of the request (then that of all keys that were
- * not reached).
+ * Any number of keys, 1000 in one request. errors, of n, gets 0 or -errno for each. Returns 0 when
+ * all are gone, else the first key's error, or the error of the request (then that of all keys
+ * that were not reached).
  */
 int object_delete_many(struct object_store *store, struct object_call *call,
 		       const char *const *keys, size_t n, int *errors);
@@ -275,9 +278,9 @@ int object_list(struct object_store *store, struct object_call *call,
 		const struct object_list *list, struct object_page *page);
 
 /*
- * Multipart uploads. Parts may be sent in any order and at once; Cloudflare R2 wants all but the last
- * of the same size, and S3 at least OBJECT_PART_MIN. An upload that is neither completed nor aborted
- * stays on the server and costs: list and abort.
+ * Multipart uploads. Parts may be sent in any order and at once; Cloudflare R2 wants all but the
+ * last of the same size, and S3 at least OBJECT_PART_MIN. An upload that is neither completed nor
+ * aborted stays on the server and costs: list and abort.
  */
 struct object_upload {
 	const char *key;

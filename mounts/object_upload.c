@@ -59,7 +59,7 @@ int request_take_etag_element(struct request *request, struct verdict *verdict, 
 					request->store->origin);
 }
 
-/* --- start and abort ----------------------------------------------------------------------------------- */
+/* --- start and abort ------------------------------------------------------------------------- */
 
 enum { ID_SIZE = 1024 };
 
@@ -114,7 +114,7 @@ int object_upload_abort(struct object_store *store, struct object_call *call, co
 	return r;
 }
 
-/* --- parts --------------------------------------------------------------------------------------------- */
+/* --- parts ----------------------------------------------------------------------------------- */
 
 static int init_part(struct request *request, struct object_store *store, struct object_call *call,
 		     const char *key, const char *id, unsigned number)
@@ -189,7 +189,7 @@ int object_upload_part_copy(struct object_store *store, struct object_call *call
 	return request_run(&request);
 }
 
-/* --- complete ------------------------------------------------------------------------------------------- */
+/* --- complete -------------------------------------------------------------------------------- */
 
 /* Ceph leaves the ETag empty; that is no lesser success. */
 static int complete_accept(struct request *request, struct verdict *verdict)
@@ -216,8 +216,8 @@ static int ask_etag(struct object_store *store, struct object_call *call, const 
 }
 
 /*
- * Not every server looks at conditions here, so we look first: what then remains is the short time in
- * between.
+ * Not every server looks at conditions here, so we look first: what then remains is the short time
+ * in between.
  */
 static int check_condition(struct request *request, const struct object_complete *complete)
 {

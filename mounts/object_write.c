@@ -120,7 +120,7 @@ int object_put(struct object_store *store, struct object_call *call, const struc
 	return r;
 }
 
-/* --- copy -------------------------------------------------------------------------------------------- */
+/* --- copy ------------------------------------------------------------------------------------ */
 
 void request_copy_source(struct request *request, const char *from, const char *if_match)
 {
@@ -138,8 +138,9 @@ void request_copy_source(struct request *request, const char *from, const char *
 }
 
 /*
- * Ceph does not look at x-amz-copy-source-if-match. So where the outcome does not show that the source
- * was the right one, it is asked afterwards: its ETag does not come back once it has changed.
+ * Ceph does not look at x-amz-copy-source-if-match. So where the outcome does not show that the
+ * source was the right one, it is asked afterwards: its ETag does not come back once it has
+ * changed.
  */
 static int check_source(struct object_store *store, struct object_call *call, const char *from,
 			const char *if_match)

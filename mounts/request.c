@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * One request from its first try to its last: what is asked, pauses between tries, new keys when the
- * present ones have expired. What an answer means is judge.c's, how it is sent wire.c's and libs3.c's.
- * Waits for the network and sleeps. Locks: store->lock only to sleep, renew_lock over renew().
+ * One request from its first try to its last: what is asked, pauses between tries, new keys when
+ * the present ones have expired. What an answer means is judge.c's, how it is sent wire.c's and
+ * libs3.c's. Waits for the network and sleeps. Locks: store->lock only to sleep, renew_lock over
+ * renew().
  */
 #include "store.h"
 
@@ -189,7 +190,7 @@ ssize_t request_read_body(struct request *request, void *buf, size_t size)
 	return n;
 }
 
-/* --- again and again --------------------------------------------------------------------------------- */
+/* --- again and again ------------------------------------------------------------------------- */
 
 bool request_cancelled(const struct request *request)
 {

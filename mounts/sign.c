@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Signature Version 4 in its four steps: canonical request, string to sign, signing key, signature.
- * The only file that sees libcrypto. It makes no requests and keeps nothing; keys that it derives are
- * overwritten. No locks.
+ * Signature Version 4 in its four steps: canonical request, string to sign, signing key,
+ * signature. The only file that sees libcrypto. It makes no requests and keeps nothing; keys that
+ * it derives are overwritten. No locks.
  */
 #include "sign.h"
 

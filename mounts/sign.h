@@ -3,8 +3,8 @@
  * AWS Signature Version 4 ("Authenticating Requests: Using the Authorization Header", S3 API
  * reference) and the digests that go with it. Pure functions: no state, any thread.
  *
- * Headers and query parameters are field lists (base/kv.h), not encoded: "name=value\0…". Header names
- * are in lower case.
+ * Headers and query parameters are field lists (base/kv.h), not encoded: "name=value\0…". Header
+ * names are in lower case.
  */
 #ifndef MOUNTS_SIGN_H
 #define MOUNTS_SIGN_H
@@ -39,14 +39,14 @@ int sign_add_query(struct text *out, const char *params, size_t len);
 /* Adds the value of the Authorization header. 0, -ENOMEM, or -EIO if the library refuses. */
 int sign_add_authorization(struct text *out, const struct sign_request *request);
 
-/* Digests of a body, in hex. 0 or -errno of reading it (-EIO: it ended early, or no such digest). */
+/* Digests of a body, in hex. 0 or -errno of reading it (-EIO: it ended early, no such digest). */
 int sign_sha256(const struct object_body *body, char hex[SIGN_HEX_SIZE]);
 int sign_md5(const struct object_body *body, char hex[SIGN_MD5_HEX_SIZE]);
 /* MD5 of bytes as in Content-MD5. */
 int sign_md5_base64(const void *bytes, size_t len, char out[SIGN_MD5_BASE64_SIZE]);
 /*
- * What the MD5 in the ETag of an object is that was put together of parts: that of their MD5s, given as
- * their ETags. -EINVAL if one of these is no MD5.
+ * What the MD5 in the ETag of an object is that was put together of parts: that of their MD5s,
+ * given as their ETags. -EINVAL if one of these is no MD5.
  */
 int sign_md5_of_parts(const struct object_part *parts, unsigned n, char hex[SIGN_MD5_HEX_SIZE]);
 

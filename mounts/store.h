@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Inside of object_store: the store itself, one request, its answer, and what each of the files below
- * gives to the others. Nothing outside of it includes this.
+ * Inside of object_store: the store itself, one request, its answer, and what each of the files
+ * below gives to the others. Nothing outside of it includes this.
  *
  *   object_store.c   settings, keys, life and end of a store
  *   object_read.c    head, get              what is asked, and what a success has to bring
@@ -16,8 +16,8 @@
  *   wire.c           the libcurl boundary: TLS, timeouts, bytes both ways
  *   answer.c, xml.c  what came back: headers; documents
  *
- * Locks: store->lock guards keys, idle handles and waiting; nothing is done under it that can wait.
- * renew_lock is held over the settings' renew(), and is taken before it.
+ * Locks: store->lock guards keys, idle handles and waiting; nothing is done under it that can
+ * wait. renew_lock is held over the settings' renew(), and is taken before it.
  */
 #ifndef MOUNTS_STORE_H
 #define MOUNTS_STORE_H
@@ -71,7 +71,7 @@ struct object_store {
 struct store_keys *store_keys_get(struct object_store *store, uint64_t *generation);
 void store_keys_put(struct store_keys *keys);
 
-/* --- one request ----------------------------------------------------------------------------------- */
+/* --- one request ----------------------------------------------------------------------------- */
 
 /* What a try means. */
 struct verdict {
@@ -99,7 +99,7 @@ struct answer {
 	bool cut;	      /* the document was longer than it may be */
 };
 void answer_free(struct answer *answer);
-/* Copies an ETag and puts the quotes around it that some servers leave out. False: empty, too long. */
+/* Copies an ETag, with the quotes that some servers leave out. False: empty, too long. */
 bool answer_copy_etag(char etag[OBJECT_ETAG_SIZE], const char *text);
 /* name is changed to lower case. keep_meta: also user metadata. */
 void answer_take_header(struct answer *answer, char *name, const char *value, bool keep_meta);
@@ -129,7 +129,7 @@ struct request {
 	int (*take)(struct request *request, const void *bytes, size_t len);
 	/* Before each try: headers that depend on how far it came. 0 or -errno. May be NULL. */
 	int (*prepare)(struct request *request);
-	/* Looks at a 2xx answer: 0, or -errno with request_refuse() or judge_document(). May be NULL. */
+	/* Looks at a 2xx answer: 0, or -errno by request_refuse() or judge_document(). May be NULL. */
 	int (*accept)(struct request *request, struct verdict *verdict);
 	/* Sends one try: libs3_… or wire_perform. */
 	enum wire_end (*perform)(struct request *request);
@@ -180,9 +180,9 @@ int request_take_element(struct request *request, struct verdict *verdict, const
 int request_take_etag_element(struct request *request, struct verdict *verdict, const char *path,
 			      char etag[OBJECT_ETAG_SIZE]);
 /*
- * After a condition failed, or an upload was gone, on a try that followed one without a clear outcome:
- * is the object there the one that we have written? md5 is what its ETag begins with, n_parts 0 for
- * one that was put. Fills etag then.
+ * After a condition failed, or an upload was gone, on a try that followed one without a clear
+ * outcome: is the object there the one that we have written? md5 is what its ETag begins with,
+ * n_parts 0 for one that was put. Fills etag then.
  */
 bool request_was_ours(struct request *request, const char *md5, unsigned n_parts, uint64_t size,
 		      char etag[OBJECT_ETAG_SIZE]);
@@ -191,7 +191,7 @@ void request_fill_info(struct request *request, struct object_info *info);
 /* Bytes of the body for the wire: how many, 0 at the end, -errno. */
 ssize_t request_read_body(struct request *request, void *buf, size_t size);
 
-/* --- what it means ---------------------------------------------------------------------------------- */
+/* --- what it means --------------------------------------------------------------------------- */
 
 /* Judges a try and writes call->error (emptied for a success). */
 void judge(struct request *request, enum wire_end end, struct verdict *verdict);
@@ -201,12 +201,12 @@ int judge_document(struct request *request, struct verdict *verdict);
 int judge_code_errno(const char *code);
 
 /*
- * URL and headers (a field list, with the session token: overwrite it) of a try, signed with the present
- * keys. 0 or -errno.
+ * URL and headers (a field list, with the session token: overwrite it) of a try, signed with the
+ * present keys. 0 or -errno.
  */
 int compose_request(struct request *request, struct text *url, struct text *headers);
 
-/* --- ways to the server ------------------------------------------------------------------------------ */
+/* --- ways to the server ---------------------------------------------------------------------- */
 
 /* Plain libcurl. */
 enum wire_end wire_perform(struct request *request);
@@ -226,12 +226,12 @@ enum wire_end libs3_put_object(struct request *request);
 enum wire_end libs3_copy_object(struct request *request);
 enum wire_end libs3_delete_object(struct request *request);
 
-/* --- documents --------------------------------------------------------------------------------------- */
+/* --- documents ------------------------------------------------------------------------------- */
 
 /*
- * Calls fn at the end of each element: its path ("ListBucketResult/Contents/Key") and the text directly
- * in it. fn's first non-zero return ends it and is returned. -EPROTO for what is not well-formed, has a
- * DTD, or is nested too deeply; -ENOMEM.
+ * Calls fn at the end of each element: its path ("ListBucketResult/Contents/Key") and the text
+ * directly in it. fn's first non-zero return ends it and is returned. -EPROTO for what is not
+ * well-formed, has a DTD, or is nested too deeply; -ENOMEM.
  */
 int xml_parse(const char *document, size_t len,
 	      int (*fn)(void *arg, const char *path, const char *text, size_t text_len), void *arg);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The libcurl boundary. A request becomes an HTTP exchange here, whether we make it ourselves or libs3
- * does: Debian's libs3 2.0 signs by a method that no server takes any more, encodes keys wrongly,
- * trusts any certificate, follows redirects and takes a 503 without a body for success. So it is linked
- * with --wrap, and what it asks of libcurl comes through here (wire_shim_begin): its handle, its
- * connection and its callbacks for an object's bytes are used, all else is set by us.
+ * The libcurl boundary. A request becomes an HTTP exchange here, whether we make it ourselves or
+ * libs3 does: Debian's libs3 2.0 signs by a method that no server takes any more, encodes keys
+ * wrongly, trusts any certificate, follows redirects and takes a 503 without a body for success.
+ * So it is linked with --wrap, and what it asks of libcurl comes through here (wire_shim_begin):
+ * its handle, its connection and its callbacks for an object's bytes are used, all else is set by
+ * us.
  *
- * The only file that sees libcurl. It tries once and judges nothing. Each exchange is one thread's;
- * store->lock guards the idle handles.
+ * The only file that sees libcurl. It tries once and judges nothing. Each exchange is one
+ * thread's; store->lock guards the idle handles.
  */
 #include "store.h"
 
@@ -49,7 +50,7 @@ struct exchange {
 	void *read_arg, *write_arg;
 };
 
-/* --- what comes back ------------------------------------------------------------------------------- */
+/* --- what comes back ------------------------------------------------------------------------- */
 
 static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
@@ -136,7 +137,7 @@ static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_o
 	return x->cancelled || x->stalled;
 }
 
-/* --- what is sent ------------------------------------------------------------------------------------- */
+/* --- what is sent ---------------------------------------------------------------------------- */
 
 static int add_header_line(struct exchange *x, const char *name, int name_len, const char *value)
 {
@@ -237,7 +238,7 @@ static CURLcode set_up(CURL *curl, struct exchange *x)
 	return rc;
 }
 
-/* --- one exchange --------------------------------------------------------------------------------------- */
+/* --- one exchange ---------------------------------------------------------------------------- */
 
 static enum wire_end fail(struct request *request, int code, const char *why)
 {
@@ -350,7 +351,7 @@ void wire_close(struct object_store *store)
 		curl_easy_cleanup(store->idle[--store->n_idle]);
 }
 
-/* --- libs3's calls ---------------------------------------------------------------------------------------- */
+/* --- libs3's calls --------------------------------------------------------------------------- */
 
 /* The request that libs3 is making on this thread; it does so in one blocking call. */
 static _Thread_local struct {

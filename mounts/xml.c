@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Documents, by expat: a walk that tells of each element's end with its path and text. The server is
- * not trusted: no DTD (so no entities of its own), bounded depth; the length is bounded by who read it.
- * The only file that sees expat. No state between calls, no locks.
+ * Documents, by expat: a walk that tells of each element's end with its path and text. The server
+ * is not trusted: no DTD (so no entities of its own), bounded depth; the length is bounded by who
+ * read it. The only file that sees expat. No state between calls, no locks.
  */
 #include "store.h"
 
@@ -131,7 +131,7 @@ bool xml_add_escaped(struct text *out, const char *s)
 		unsigned char c = (unsigned char)s[i];
 
 		n = utf8_sequence(s + i, left - i);
-		/* Control characters, and U+FFFE and U+FFFF, are no XML 1.0; surrogates no UTF-8. */
+		/* XML 1.0 has no control characters and no U+FFFE and U+FFFF. */
 		if (!n || (c < 0x20 && c != '\t' && c != '\n' && c != '\r') ||
 		    (n == 3 &&
 		     (!memcmp(s + i, "\xef\xbf\xbe", 3) || !memcmp(s + i, "\xef\xbf\xbf", 3))))

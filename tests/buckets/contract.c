@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * The contract of object_store, against any server: contract ENDPOINT BUCKET [CASE…], with keys in
- * AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN. The bucket is there, and what is below
- * the prefixes used here is removed. Prints "ok NAME" or "not ok NAME - why"; exit 1 if anything failed.
+ * AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN. The bucket is there, and what is
+ * below the prefixes used here is removed. Prints "ok NAME" or "not ok NAME - why"; exit 1 if
+ * anything failed.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -135,7 +136,7 @@ static size_t count_below(const char *prefix, const char *delimiter, unsigned ma
 	return n;
 }
 
-/* --- objects ------------------------------------------------------------------------------------------- */
+/* --- objects --------------------------------------------------------------------------------- */
 
 static void check_bucket(void)
 {
@@ -472,7 +473,7 @@ static void deletes(void)
 	WANT(object_delete_many(store, &call, keys, 0, errors), 0);
 }
 
-/* --- multipart ------------------------------------------------------------------------------------------ */
+/* --- multipart ------------------------------------------------------------------------------- */
 
 static void multipart(void)
 {
@@ -607,7 +608,7 @@ static void copy_large(void)
 	clean("multi/");
 }
 
-/* --- many at once ------------------------------------------------------------------------------------------ */
+/* --- many at once ---------------------------------------------------------------------------- */
 
 enum { THREADS = 16, ROUNDS = 40 };
 

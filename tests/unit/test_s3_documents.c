@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* mounts/xml, answer: documents and headers of servers that are wrong, hostile or merely different. */
+/* mounts/xml, answer: documents and headers of servers that are wrong, hostile or different. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>

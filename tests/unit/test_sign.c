@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * mounts/sign: Signature Version 4 by published vectors: the S3 API reference ("Examples: Signature
- * Calculations", key AKIAIOSFODNN7EXAMPLE, bucket examplebucket) and AWS' general test suite (service
- * "service", key AKIDEXAMPLE). Digests by RFC 1321 and FIPS 180.
+ * mounts/sign: Signature Version 4 by published vectors: the S3 API reference ("Examples:
+ * Signature Calculations", key AKIAIOSFODNN7EXAMPLE, bucket examplebucket) and AWS' general test
+ * suite (service "service", key AKIDEXAMPLE). Digests by RFC 1321 and FIPS 180.
  */
 #include <errno.h>
 #include <fcntl.h>
