@@ -15,7 +15,9 @@
 """
 import atexit
 import os
+import shutil
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "../lib")]
@@ -33,11 +35,15 @@ def program(name):
     return os.path.join(sbx.BUILD, "buckets", name)
 
 
+FOLDER = [os.environ.get("TEST_TMP")]
+
+
 def scratch(name):
-    """A path of this test's own."""
-    folder = os.environ.get("TEST_TMP") or f"/tmp/sandboxfs-buckets.{os.getppid()}"
-    os.makedirs(folder, exist_ok=True)
-    return os.path.join(folder, name)
+    """A path of this test's own; run by hand, in a folder that goes with it."""
+    if not FOLDER[0]:
+        me, FOLDER[0] = os.getpid(), tempfile.mkdtemp(prefix="sandboxfs-buckets.")
+        atexit.register(lambda: shutil.rmtree(FOLDER[0]) if os.getpid() == me else None)
+    return os.path.join(FOLDER[0], name)
 
 
 def serve(*names):

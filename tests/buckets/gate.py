@@ -12,7 +12,8 @@ A fault is for the requests whose method is equal and whose target has `path` in
 
     pause=S          wait before anything is read of the body
     reset=True       end the connection with RST: at once, or with after=True when the server has done it
-    status=N         answer so instead of asking the server; with body=b"", headers={}
+    status=N         answer so instead of asking the server; with body=b"", headers={}, and with early=True
+                     before the request's body
     cut=N            pass N bytes of the answer's body, then end the connection
     rate=N           pass the answer at N bytes a second
     stall=True       pass the headers of the answer and N=0 bytes, then keep still
@@ -206,7 +207,7 @@ class Gate:
             client.sock.sendall(b"220 mail.example ESMTP\r\n" * 10)
             return False
         if "status" in fault and not fault.get("after"):
-            for _ in client.body(headers):
+            for _ in () if fault.get("early") else client.body(headers):
                 pass
             return self.answer(client.sock, method, fault["status"], fault.get("body", b""),
                                fault.get("headers") or {})
