@@ -4,7 +4,7 @@
  *
  *   op SETTING=VALUE… -- OPERATION ARGUMENT…
  *
- * Keys come from the environment as in contract.c; RENEW=id:secret:token is what new keys there
+ * Keys come from the environment as in contract.h; RENEW=id:secret:token is what new keys there
  * are to ask for. Prints lines "name=value": code (0 or the errno's name), text, s3 (S3's code),
  * status, retries, requests, ms, and what the operation brought (bytes, etag, …).
  */
