@@ -56,15 +56,21 @@ static void refuses(void **state)
 		"<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a/>",
 		"<a>\xff</a>",
 		"<a/><a/>",
-		"<a><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a><a/></a></a></a></a></a></a></a></"
-		"a>"
-		"</a></a></a></a></a></a></a></a>",
 	};
 	_cleanup_text_ struct text all = { 0 }, deep = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		assert_int_equal(parse(bad[i], &all), -EPROTO);
+	for (int i = 0; i < 17; i++)
+		text_add_str(&deep, "<a>");
+	for (int i = 0; i < 17; i++)
+		text_add_str(&deep, "</a>");
+	assert_int_equal(parse(deep.data, &all), -EPROTO);
+	assert_int_equal(parse(deep.data + 3, &all), -EPROTO); /* one end too many */
+	deep.data[deep.len - 4] = '\0';
+	assert_int_equal(parse(deep.data + 3, &all), 0);
+	text_reset(&deep);
 	for (int i = 0; i < 100000; i++)
 		text_add_str(&deep,
 			     "<aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa>");
