@@ -107,7 +107,7 @@ DRIVER_BIN := $(patsubst tests/buckets/%.c,$(B)/buckets/%,$(wildcard tests/bucke
 
 FILTER_H := $(if $(GENERATE_SRC),$(GEN)/seccomp_filter.h)
 PROGRAMS := $(B)/sandboxfs $(B)/sandbox-keeper $(B)/sandbox-init $(B)/sandbox-image \
-	$(B)/sandbox-net
+	$(B)/sandbox-net $(B)/sandbox-bucket
 
 Q := $(if $(V),,@)
 say = @printf '  %-8s %s\n' '$(1)' '$(2)'
@@ -181,6 +181,10 @@ $(B)/sandbox-image: $(IMAGE_OBJ) $(BASE_OBJ)
 $(B)/sandbox-net: $(NET_OBJ) $(OBJ)/keeper.a $(OBJ)/disk.a $(OBJ)/base.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) $(SAN_FLAGS) -o $@ $^ $(LIBS_NET)
+
+$(B)/sandbox-bucket: $(MOUNTS_OBJ) $(OBJ)/base.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) $(SAN_FLAGS) -o $@ $^ $(call pkg,--libs,fuse3) $(LIBS_STORE)
 
 # Unit tests pull what they need out of one archive for each folder (main() stays outside).
 ARCHIVES := $(OBJ)/sandboxfs.a $(OBJ)/keeper.a $(OBJ)/image.a $(OBJ)/disk.a $(OBJ)/mounts.a $(OBJ)/base.a
@@ -273,14 +277,14 @@ lint:
 
 # --- installing -----------------------------------------------------------------------------------
 
-MAN1 := $(wildcard sandboxfs/man/*.1)
+MAN1 := $(wildcard sandboxfs/man/*.1 mounts/man/*.1)
 MAN5 := $(wildcard sandboxfs/man/*.5)
 EXAMPLES := $(wildcard sandboxfs/examples/*)
 
 install: programs
 	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(MANDIR)/man1 \
 		$(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(UNITDIR)
-	$(INSTALL) -m 0755 $(B)/sandboxfs $(DESTDIR)$(BINDIR)/sandboxfs
+	$(INSTALL) -m 0755 $(B)/sandboxfs $(B)/sandbox-bucket $(DESTDIR)$(BINDIR)/
 	$(INSTALL) -m 0755 $(B)/sandbox-keeper $(B)/sandbox-image $(B)/sandbox-net \
 		$(DESTDIR)$(LIBEXECDIR)/
 	$(INSTALL) -m 0511 $(B)/sandbox-init $(DESTDIR)$(LIBEXECDIR)/
@@ -292,7 +296,8 @@ install: programs
 	chmod 0644 $(DESTDIR)$(UNITDIR)/sandboxfs@.service
 
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/sandboxfs $(DESTDIR)$(UNITDIR)/sandboxfs@.service
+	rm -f $(DESTDIR)$(BINDIR)/sandboxfs $(DESTDIR)$(BINDIR)/sandbox-bucket \
+		$(DESTDIR)$(UNITDIR)/sandboxfs@.service
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man1/,$(notdir $(MAN1)))
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man5/,$(notdir $(MAN5)))
 	rm -rf $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)
