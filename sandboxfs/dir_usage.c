@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * usage/: what a box uses now, as the kernel's files of its cgroups tell (kernel: cgroup-v1/,
- * cgroup-v2.rst, psi.rst). Nothing is asked of the box or its keeper, so that looking costs nothing. A
- * box that does not run uses nothing; what this machine does not measure is EOPNOTSUPP. Lock: box->lock.
+ * usage/: what a box uses now, as the kernel's files of its cgroups and of its network tell (kernel:
+ * cgroup-v1/, cgroup-v2.rst, psi.rst). Nothing is asked of the box or its keeper, so that looking
+ * costs nothing. A box that does not run uses nothing; what this machine does not measure is
+ * EOPNOTSUPP. Lock: box->lock.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +19,7 @@
 #include "dirs.h"
 #include "fuse_ops.h"
 
-enum { MAX_FILE = 65536 };
+enum { MAX_FILE = 65536, LOOKS_FOR_PROCESS = 5 };
 
 const char *const measure_fields[N_MEASURES] = {
 	[MEASURE_MEMORY] = "cgroup.memory",
@@ -134,6 +135,55 @@ static int usage_pressure_show(struct ctx *ctx, struct text *out)
 	return 0;
 }
 
+/*
+ * The counters of eth0, as one of the box's processes sees them: all are of one network namespace.
+ * 0, and text is NULL where there is nothing to count.
+ */
+static int read_net(struct ctx *ctx, char **text)
+{
+	char cgroup[sizeof(ctx->box->cgroup)] = "", path[64];
+	pid_t pid;
+	int r;
+
+	pthread_mutex_lock(&ctx->box->lock);
+	if (ctx->box->keeper)
+		snprintf(cgroup, sizeof(cgroup), "%s", ctx->box->cgroup);
+	pthread_mutex_unlock(&ctx->box->lock);
+	for (int i = 0; cgroup[0] && i < LOOKS_FOR_PROCESS; i++) {
+		pid = ps_first(cgroup);
+		if (!pid)
+			return 0;
+		snprintf(path, sizeof(path), "/proc/%d/net/dev", (int)pid);
+		r = read_file_at(AT_FDCWD, path, MAX_FILE, text, NULL);
+		/* It was the box's process all the while: its number is nobody else's. */
+		if (r == 0 && ps_first(cgroup) == pid)
+			return 0;
+		if (r == 0)
+			free(take_ptr(*text));
+		else if (r != -ENOENT && r != -ESRCH && r != -EINVAL)
+			return r;
+	}
+	return cgroup[0] ? -EAGAIN : 0;
+}
+
+static int usage_net_show(struct ctx *ctx, struct text *out)
+{
+	static const char name[] = "eth0:";
+	_cleanup_free_ char *text = NULL;
+	unsigned long long field[16] = { 0 };
+	int r = read_net(ctx, &text);
+	char *at = r == 0 && text ? strstr(text, name) : NULL;
+
+	if (r < 0)
+		return r;
+	at = at ? at + strlen(name) : NULL;
+	for (size_t i = 0; at && i < ARRAY_SIZE(field); i++)
+		field[i] = strtoull(at, &at, 10);
+	text_printf(out, "rx_bytes %llu\nrx_packets %llu\ntx_bytes %llu\ntx_packets %llu\n",
+		    field[0], field[1], field[8], field[9]);
+	return 0;
+}
+
 static int show_disk(struct ctx *ctx, struct text *out, bool inodes)
 {
 	struct disk_usage usage;
@@ -195,6 +245,7 @@ static const struct row usage_rows[] = {
 	  .help = "bytes of its files: workspace, changes to the system" },
 	{ "disk_inodes", S_IFREG | 0400, .show = usage_disk_inodes_show, .ops = &disk_ops,
 	  .help = "how many files, folders and links these are" },
+	USAGE_ROW("net", usage_net_show, "bytes and packets of its network"),
 	USAGE_ROW("pressure", usage_pressure_show, "how much it waits for CPU, memory and disk"),
 };
 

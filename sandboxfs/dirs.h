@@ -32,6 +32,8 @@ struct ps_totals {
 	uint64_t cpu_ms;
 };
 int ps_show(struct ctx *ctx, struct text *out);
+/* Some process of the cgroup or one below it, as the host numbers it; 0: there is none. */
+pid_t ps_first(const char *cgroup);
 void ps_totals(struct box *box, struct ps_totals *totals);
 
 /* transcript.c: `log` of the session and of a run. */

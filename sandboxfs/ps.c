@@ -135,6 +135,25 @@ static void add_cgroup(struct process_list *list, const char *path, int depth)
 	}
 }
 
+pid_t ps_first(const char *cgroup)
+{
+	_cleanup_closedir_ DIR *dir = opendir(cgroup);
+	_cleanup_free_ char *procs = NULL;
+	pid_t pid = 0;
+	struct dirent *e;
+
+	if (dir && read_file_at(dirfd(dir), "cgroup.procs", 1 << 22, &procs, NULL) == 0)
+		pid = (pid_t)strtol(procs, NULL, 10);
+	while (dir && pid <= 0 && (e = readdir(dir))) {
+		char sub[512];
+
+		if (e->d_type == DT_DIR && e->d_name[0] != '.' &&
+		    snprintf(sub, sizeof(sub), "%s/%s", cgroup, e->d_name) < (int)sizeof(sub))
+			pid = ps_first(sub);
+	}
+	return MAX(pid, 0);
+}
+
 static int compare_pids(const void *a, const void *b)
 {
 	return ((const struct process *)a)->box_pid - ((const struct process *)b)->box_pid;
