@@ -433,7 +433,9 @@ class Mount:
             # A keeper's last close writes the whole disk below its overlay.
             deadline = time.monotonic() + slow(40)
             while True:
-                left = {p: c for p, c in processes().items() if p not in keep}
+                # Another mount's may have come later than this one's beginning.
+                left = {p: c for p, c in processes().items() if p not in keep and
+                        not (c.startswith("sandbox-net") and self.folder not in c)}
                 if not left or time.monotonic() > deadline:
                     break
                 time.sleep(0.01)
