@@ -236,6 +236,18 @@ def processes():
     return found
 
 
+def state_hash(path):
+    """As the daemon names what is of one state directory (hash_bytes in runtime/base/text.c)."""
+    h, mask = 0xcbf29ce484222325, (1 << 64) - 1
+    for byte in os.fsencode(path):
+        h = (h ^ byte) * 0x100000001b3 & mask
+    h = h + 0x9e3779b97f4a7c15 & mask
+    h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9 & mask
+    h = (h ^ h >> 27) * 0x94d049bb133111eb & mask
+    h ^= h >> 31
+    return f"{h & 0xffffffff:08x}"
+
+
 def own_cgroups():
     """Folders of the cgroups of all processes seen that we did not put there ourselves."""
     mine = set(open("/proc/self/cgroup").read().splitlines())
@@ -441,7 +453,9 @@ class Mount:
                 time.sleep(0.01)
             if left:
                 return f"processes left: {left}"
-        groups = [g for g in self.cgroups - self.groups_before if os.path.exists(g)]
+        # Of another mount there may be some that came later than this one's beginning.
+        groups = [g for g in self.cgroups - self.groups_before
+                  if f"/{state_hash(self.state)}" in g and os.path.exists(g)]
         if groups:
             return f"cgroups left: {groups[:4]}"
         return None
