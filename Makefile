@@ -78,7 +78,7 @@ INIT_LINK := -static-pie -Wl,-z,relro,-z,now $(LDFLAGS)
 
 # --- sources -------------------------------------------------------------------------------
 
-BASE_SRC := $(sort $(wildcard runtime/base/*.c)) runtime/protocol.c runtime/log_index.c \
+BASE_SRC := $(sort $(wildcard runtime/base/*.c)) runtime/protocol.c runtime/log_index.c runtime/output_gap.c \
 	runtime/net_policy.c runtime/limit.c
 DISK_SRC := $(sort $(wildcard runtime/disk/*.c))
 KEEPER_SRC := $(sort $(wildcard runtime/keeper/*.c))

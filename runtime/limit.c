@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/kv.h"
 #include "disk/disk.h"
+#include "output_gap.h"
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
 
@@ -37,6 +38,8 @@ const struct limit_type limit_types[N_LIMITS] = {
 	[LIMIT_DISK] = { "disk", "disk", LIMIT_BYTES, DISK_MIN_BYTES, INT64_MAX, SIZE_FORM },
 	[LIMIT_DISK_INODES] = { "disk_inodes", "disk_inodes", LIMIT_COUNT, DISK_MIN_INODES,
 				UINT32_MAX, COUNT_FORM },
+	[LIMIT_OUTPUT] = { "output", "output", LIMIT_BYTES, OUTPUT_MIN_BYTES, INT64_MAX,
+			   SIZE_FORM },
 };
 
 static const char *const controllers[N_LIMITS] = {

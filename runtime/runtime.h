@@ -40,8 +40,8 @@
  *   workspace/        its /workspace; root of it owned by storage_base
  *   system/           upper, work, usr-upper, usr-work: the overlays' folders, made by the keeper
  *                     at start; removing it puts the system back to the image
- *   runs/N/           one folder a run: RUN_SCRIPT, RUN_OUT, RUN_ERR, RUN_ORDER, RUN_RECORD; one that
- *                     was removed is called RUN_GONE_PREFIX N first
+ *   runs/N/           one folder a run: RUN_SCRIPT, RUN_OUT, RUN_ERR, RUN_ORDER, RUN_GAPS,
+ *                     RUN_RECORD; one that was removed is called RUN_GONE_PREFIX N first
  *   logs/SESSION      index of a session's transcript (log_index.h)
  *   DISK_IMAGE        where it is there workspace/ and system/ are in it (disk/disk.h)
  *   KEEPER_SOCKET, KEEPER_LOCK
@@ -61,6 +61,7 @@
  * written when a stream takes over from the other and before its first byte is; what is not
  * covered yet belongs to the stream that has bytes left. It is absent while only one stream wrote
  * (a run that first wrote to out and never to err has none).
+ * RUN_GAPS is there once something of the output was taken away (output_gap.h).
  */
 #ifndef RUNTIME_RUNTIME_H
 #define RUNTIME_RUNTIME_H
@@ -77,6 +78,7 @@
 #define RUN_OUT "out"
 #define RUN_ERR "err"
 #define RUN_ORDER "order"
+#define RUN_GAPS "gaps"
 #define RUN_RECORD "record"
 #define RUN_GONE_PREFIX ".gone-"
 #define DEFAULT_SESSION "default"

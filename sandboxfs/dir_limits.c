@@ -5,6 +5,7 @@
  * checked that this machine could enforce it. Kept with the box's settings. Lock: box->lock.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -15,6 +16,7 @@
 #include "fuse_ops.h"
 #include "keeper.h"
 #include "limit.h"
+#include "output_gap.h"
 #include "store.h"
 #include "wake.h"
 
@@ -156,6 +158,17 @@ static int store_limit(struct ctx *ctx, struct handle *h, const char *word, uint
 	return r;
 }
 
+/* The middle of an output is taken from the disk as a hole. */
+static int may_be_punched(const struct box *box, char *why, size_t size)
+{
+	_cleanup_close_ int dir = store_box_dir(box);
+
+	if (dir < 0 || output_gap_possible(dir))
+		return 0;
+	snprintf(why, size, "the file system of state_dir cannot free a part of a file");
+	return -EOPNOTSUPP;
+}
+
 /* 0, or -errno with the sentence said. */
 static int may_be(struct ctx *ctx, enum limit which, uint64_t value)
 {
@@ -170,6 +183,8 @@ static int may_be(struct ctx *ctx, enum limit which, uint64_t value)
 		return -EPERM;
 	}
 	r = limit_is_lacking(which, value, why, sizeof(why));
+	if (r == 0 && which == LIMIT_OUTPUT && value != LIMIT_NONE)
+		r = may_be_punched(ctx->box, why, sizeof(why));
 	if (r < 0)
 		tree_refuse(ctx, "limits/%s: %s", name, why);
 	return r;
@@ -250,6 +265,7 @@ static const struct row limits_rows[N_LIMITS] = {
 	[LIMIT_IDLE] = LIMIT_ROW("idle", "after how long unused it is stopped or frozen"),
 	[LIMIT_DISK] = LIMIT_ROW("disk", "bytes of its files: workspace, changes to the system"),
 	[LIMIT_DISK_INODES] = LIMIT_ROW("disk_inodes", "how many files, folders, links"),
+	[LIMIT_OUTPUT] = LIMIT_ROW("output", "bytes kept of what a run writes to out, and to err"),
 };
 
 const struct dir_type dir_limits = {

@@ -72,7 +72,7 @@ struct handle *handle_new(const struct ctx *ctx, uint64_t ino, const struct row 
 	h->flags = flags;
 	if (handle_asks(h))
 		atomic_fetch_add(&h->box->writers, 1);
-	h->fd = -1;
+	h->fd = h->gaps = -1;
 	h->limit = UINT64_MAX;
 	pthread_mutex_init(&h->lock, NULL);
 	enlist(h);

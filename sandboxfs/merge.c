@@ -4,10 +4,12 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "output_gap.h"
 #include "store.h"
 
 struct merge {
@@ -19,6 +21,10 @@ struct merge {
 	int turn;		     /* whose bytes come next, by the order */
 	uint64_t turn_left;	     /* how many */
 	uint64_t covered[N_STREAMS]; /* by the words read so far */
+	int gaps;
+	bool keeps_offsets;
+	char line[OUTPUT_LINE_SIZE]; /* to be read before anything else: */
+	size_t line_at, line_len;
 };
 
 struct merge *merge_open(const struct box *box, uint64_t run)
@@ -29,7 +35,7 @@ struct merge *merge_open(const struct box *box, uint64_t run)
 		return NULL;
 	m->box = box;
 	m->run = run;
-	m->order = -1;
+	m->order = m->gaps = -1;
 	m->fd[STREAM_OUT] = store_run_open(box, run, RUN_OUT);
 	m->fd[STREAM_ERR] = store_run_open(box, run, RUN_ERR);
 	m->limit[STREAM_OUT] = m->limit[STREAM_ERR] = UINT64_MAX;
@@ -41,7 +47,13 @@ void merge_close(struct merge *m)
 	for (int s = 0; s < N_STREAMS; s++)
 		close_fd(&m->fd[s]);
 	close_fd(&m->order);
+	close_fd(&m->gaps);
 	free(m);
+}
+
+void merge_set_keeps_offsets(struct merge *m)
+{
+	m->keeps_offsets = true;
 }
 
 void merge_set_limit(struct merge *m, const uint64_t limit[N_STREAMS])
@@ -73,7 +85,7 @@ uint64_t merge_pending(struct merge *m, const struct box *box, uint64_t run)
 {
 	struct merge *fresh = m ? NULL : merge_open(box, run);
 	struct merge *of = m ? m : fresh;
-	uint64_t n = 0;
+	uint64_t n = of ? of->line_len - of->line_at : 0;
 
 	for (int s = 0; of && s < N_STREAMS; s++)
 		n += MAX(size_of(of, s), of->at[s]) - of->at[s];
@@ -135,17 +147,86 @@ void merge_skip(struct merge *m, uint64_t n)
 	}
 }
 
+/* What is missing of the first `end` bytes of a stream. */
+static int find_gap(struct merge *m, int s, uint64_t end, struct output_gap *gap)
+{
+	int r = 0;
+
+	*gap = (struct output_gap){ 0, 0 };
+	if (end <= OUTPUT_WHOLE_BYTES)
+		return 0;
+	if (m->gaps < 0)
+		m->gaps = store_run_open(m->box, m->run, RUN_GAPS);
+	if (m->gaps < 0)
+		output_gap_guess(m->fd[s], end, gap);
+	else
+		r = output_gap_read(m->gaps, (enum stream)s, gap);
+	gap->tail = MIN(gap->tail, m->limit[s]);
+	return r;
+}
+
+static size_t read_line(struct merge *m, char *buf, size_t size)
+{
+	size_t n = MIN(size, m->line_len - m->line_at);
+
+	memcpy(buf, m->line + m->line_at, n);
+	m->line_at += n;
+	return n;
+}
+
+/* Leaves the gap behind, for a line that says so. */
+static void jump(struct merge *m, int s, const struct output_gap *gap)
+{
+	m->line_len = output_gap_line(m->line, gap->tail - m->at[s]);
+	m->line_at = 0;
+	m->at[s] = gap->tail;
+	/* Of the other stream's turns in between nothing is lost: they come next. */
+	if (m->turn_left)
+		m->turn_left = MAX(m->covered[s], m->at[s]) - m->at[s];
+}
+
+/* A byte of the gap for each that is missing: the line, and blanks to a last newline. */
+static size_t fill_gap(struct merge *m, int s, const struct output_gap *gap, char *buf, size_t size)
+{
+	char line[OUTPUT_LINE_SIZE];
+	size_t len = output_gap_line(line, gap->tail - gap->head), n = 0;
+	uint64_t at = m->at[s];
+
+	for (; n < size && at < gap->tail; n++, at++)
+		buf[n] = at - gap->head < len  ? line[at - gap->head]
+			 : at == gap->tail - 1 ? '\n'
+					       : ' ';
+	return n;
+}
+
 ssize_t merge_read(struct merge *m, char *buf, size_t size)
 {
-	int s;
-	uint64_t there = next_bytes(m, &s);
+	struct output_gap gap;
+	uint64_t there;
 	ssize_t n;
+	int s, r;
 
+	if (m->line_at < m->line_len)
+		return (ssize_t)read_line(m, buf, size);
+	there = next_bytes(m, &s);
 	if (!there)
 		return 0;
 	n = pread(m->fd[s], buf, MIN(size, there), (off_t)m->at[s]);
 	if (n < 0)
 		return -errno;
+	/* Afterwards: what was read before it was taken away is whole. */
+	r = find_gap(m, s, m->at[s] + (uint64_t)n, &gap);
+	if (r < 0)
+		return r;
+	if (m->at[s] >= gap.head && m->at[s] < gap.tail) {
+		if (!m->keeps_offsets) {
+			jump(m, s, &gap);
+			return (ssize_t)read_line(m, buf, size);
+		}
+		n = (ssize_t)fill_gap(m, s, &gap, buf, (size_t)n);
+	} else if (m->at[s] < gap.head && gap.head < gap.tail) {
+		n = (ssize_t)MIN((uint64_t)n, gap.head - m->at[s]);
+	}
 	go_on(m, s, (uint64_t)n);
 	return n;
 }

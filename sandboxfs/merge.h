@@ -15,6 +15,8 @@ struct merge;
 
 /* Opens the streams of a run; NULL and errno. limit: where each ends, UINT64_MAX not yet known. */
 struct merge *merge_open(const struct box *box, uint64_t run);
+/* What is missing of it (output_gap.h) shows as a line; keeps_offsets: and blanks, as long as it was. */
+void merge_set_keeps_offsets(struct merge *m);
 void merge_close(struct merge *m);
 void merge_set_limit(struct merge *m, const uint64_t limit[N_STREAMS]);
 /* The next bytes: > 0, 0 nothing more at present (or for good, if the limits are known), -errno. */

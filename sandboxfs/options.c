@@ -325,6 +325,9 @@ static const struct option_row option_rows[] = {
 	  "a box's files: its workspace and its changes to the system" },
 	{ "limits.disk_inodes", &limit_count, LIMIT(DISK_INODES), "unlimited",
 	  "how many files, folders and links these may be" },
+	{ "limits.output", &limit_bytes, LIMIT(OUTPUT), "unlimited",
+	  "bytes kept of what a run writes to out, and as many of err: the first and the last "
+	  "half" },
 	{ "limits.max_memory", &limit_bytes, MAX_LIMIT(MEMORY), "unlimited",
 	  "the highest limits/memory that a box's owner may set" },
 	{ "limits.max_cpus", &limit_cpus, MAX_LIMIT(CPUS), "unlimited", "likewise limits/cpus" },
@@ -337,6 +340,8 @@ static const struct option_row option_rows[] = {
 	{ "limits.max_disk", &limit_bytes, MAX_LIMIT(DISK), "unlimited", "likewise limits/disk" },
 	{ "limits.max_disk_inodes", &limit_count, MAX_LIMIT(DISK_INODES), "unlimited",
 	  "likewise limits/disk_inodes" },
+	{ "limits.max_output", &limit_bytes, MAX_LIMIT(OUTPUT), "unlimited",
+	  "likewise limits/output" },
 	{ "limits.disk_method", &type_disk_method, FIELD(disk_method), 0, 0, "auto",
 	  "what holds disk limits: auto quota loop tmpfs none" },
 	{ "network.mode", &type_net_mode, FIELD(network_private), 0, 0, "private",

@@ -132,13 +132,32 @@ static int stream_file(struct handle *h)
 	return *fd;
 }
 
+/* What is missing of the first `end` bytes. box->lock held. */
+static int find_gap(struct handle *h, int file, uint64_t end, struct output_gap *gap)
+{
+	*gap = (struct output_gap){ 0, 0 };
+	if (end <= OUTPUT_WHOLE_BYTES)
+		return 0;
+	if (h->gaps < 0)
+		h->gaps = store_run_open(h->box, h->run_number, RUN_GAPS);
+	/* Of a run that was removed, the stream itself still tells. */
+	if (h->gaps < 0) {
+		output_gap_guess(file, end, gap);
+		return 0;
+	}
+	return output_gap_read(h->gaps, (enum stream)h->stream, gap);
+}
+
 /* Bytes at offset: how many are there, at most size; or -errno. box->lock held. */
-static ssize_t available(struct handle *h, size_t size, off_t offset)
+static ssize_t available(struct handle *h, size_t size, off_t offset, struct stream_piece *piece)
 {
 	uint64_t end = end_of(h);
 	int fd = stream_file(h);
+	struct output_gap gap;
 	struct stat st;
+	int r;
 
+	*piece = (struct stream_piece){ .len = 0 };
 	/* The keeper makes the files when the command starts; till then there is nothing. */
 	if (fd == -ENOENT)
 		return 0;
@@ -147,7 +166,12 @@ static ssize_t available(struct handle *h, size_t size, off_t offset)
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	end = MIN(end, (uint64_t)st.st_size);
-	return (uint64_t)offset < end ? (ssize_t)MIN(size, end - (uint64_t)offset) : 0;
+	r = find_gap(h, fd, end, &gap);
+	if (r < 0)
+		return r;
+	stream_view_find(&h->view, gap, end, MIN(h->position, (uint64_t)offset), (uint64_t)offset,
+			 size, piece);
+	return (ssize_t)piece->len;
 }
 
 /* Asks the keeper to say when the stream grows beyond offset. box->lock held. */
@@ -155,30 +179,93 @@ static void watch_growth(struct handle *h, off_t offset)
 {
 	if (!h->run || h->run->watching[h->stream])
 		return;
-	if (keeper_run_request(h->box, MSG_WATCH, h->run_number, h->stream, offset) == 0)
+	if (keeper_run_request(h->box, MSG_WATCH, h->run_number, h->stream,
+			       (int64_t)stream_view_offset(&h->view, (uint64_t)offset)) == 0)
 		h->run->watching[h->stream] = true;
 }
 
-static void reply_data(fuse_req_t req, struct handle *h, size_t size, off_t offset)
+/* Is what was read of the stream its output, and not a hole that came to be meanwhile? */
+static bool is_still_there(struct handle *h, const struct stream_piece *piece)
+{
+	struct output_gap gap = { 0, 0 };
+	bool there;
+
+	pthread_mutex_lock(&h->box->lock);
+	there = find_gap(h, *file_of(h), piece->at + piece->len, &gap) == 0 &&
+		(piece->at >= gap.tail || piece->at + piece->len <= gap.head);
+	pthread_mutex_unlock(&h->box->lock);
+	return there;
+}
+
+/* Through our memory: a line, blanks, or what may go at any time. -EAGAIN: it has gone. */
+static int reply_copy(fuse_req_t req, struct handle *h, const struct stream_piece *piece)
+{
+	_cleanup_free_ char *buf = malloc(piece->len);
+	ssize_t n = (ssize_t)piece->len;
+
+	if (!buf)
+		return -ENOMEM;
+	if (piece->kind == PIECE_STREAM) {
+		n = pread(*file_of(h), buf, piece->len, (off_t)piece->at);
+		if (n < 0)
+			return -errno;
+		if (!is_still_there(h, piece))
+			return -EAGAIN;
+	} else {
+		pthread_mutex_lock(&h->box->lock);
+		stream_view_copy(&h->view, piece, buf);
+		pthread_mutex_unlock(&h->box->lock);
+	}
+	fuse_reply_buf(req, buf, (size_t)n);
+	return 0;
+}
+
+static void reply_file(fuse_req_t req, struct handle *h, size_t size, off_t offset)
 {
 	struct fuse_bufvec data = FUSE_BUFVEC_INIT(size);
 
-	if (!size) {
-		fuse_reply_buf(req, NULL, 0);
-		return;
-	}
 	data.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
 	data.buf[0].fd = *file_of(h); /* once open it stays */
 	data.buf[0].pos = offset;
 	fuse_reply_data(req, &data, 0);
 }
 
+/* Looks, and answers with what is there. */
+static void reply_stream(fuse_req_t req, struct handle *h, size_t size, off_t offset)
+{
+	struct stream_piece piece;
+	bool may_go;
+	ssize_t n;
+	int r = -EAGAIN;
+
+	while (r == -EAGAIN) {
+		pthread_mutex_lock(&h->box->lock);
+		n = available(h, MIN(size, (size_t)MAX_READ), offset, &piece);
+		may_go = h->run && !h->run->closed && piece.at + piece.len > OUTPUT_WHOLE_BYTES;
+		if (n >= 0)
+			h->position = (uint64_t)offset + (size_t)n;
+		pthread_mutex_unlock(&h->box->lock);
+		r = 0;
+		if (n < 0)
+			r = (int)n;
+		else if (!n)
+			fuse_reply_buf(req, NULL, 0);
+		else if (piece.kind == PIECE_STREAM && !may_go)
+			reply_file(req, h, piece.len, (off_t)piece.at);
+		else
+			r = reply_copy(req, h, &piece);
+	}
+	if (r < 0)
+		fuse_reply_err(req, -r);
+}
+
 static enum park_verdict stream_look(struct park *park)
 {
 	struct handle *h = park->handle;
+	struct stream_piece piece;
 
 	/* An error is told by the answer. */
-	if (available(h, 1, park->wait.offset) != 0 || is_closed(h))
+	if (available(h, 1, park->wait.offset, &piece) != 0 || is_closed(h))
 		return PARK_ANSWER;
 	watch_growth(h, park->wait.offset);
 	return PARK_WAIT;
@@ -186,22 +273,10 @@ static enum park_verdict stream_look(struct park *park)
 
 static void stream_answer(struct park *park, int error)
 {
-	struct handle *h = park->handle;
-	ssize_t n;
-
-	if (error && error != ESTALE) {
+	if (error && error != ESTALE)
 		fuse_reply_err(park->req, error);
-		return;
-	}
-	pthread_mutex_lock(&h->box->lock);
-	n = available(h, MIN(park->wait.size, (size_t)MAX_READ), park->wait.offset);
-	if (n >= 0)
-		h->position = (uint64_t)park->wait.offset + (size_t)n;
-	pthread_mutex_unlock(&h->box->lock);
-	if (n < 0)
-		fuse_reply_err(park->req, (int)-n);
 	else
-		reply_data(park->req, h, (size_t)n, park->wait.offset);
+		reply_stream(park->req, park->handle, park->wait.size, park->wait.offset);
 }
 
 static const struct park_type stream_park = { stream_look, stream_answer, NULL };
@@ -210,6 +285,7 @@ static const struct park_type stream_park = { stream_look, stream_answer, NULL }
 static int stream_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
 {
 	const struct park_wait wait = { .size = size, .offset = offset };
+	struct stream_piece piece;
 	struct box *box = h->box;
 	ssize_t n;
 	int r = 0;
@@ -217,9 +293,7 @@ static int stream_read(struct ctx *ctx, struct handle *h, size_t size, off_t off
 	if (offset < 0)
 		return -EINVAL;
 	pthread_mutex_lock(&box->lock);
-	n = h->run_number ? available(h, MIN(size, (size_t)MAX_READ), offset) : 0;
-	if (n >= 0)
-		h->position = (uint64_t)offset + (size_t)n;
+	n = h->run_number ? available(h, MIN(size, (size_t)MAX_READ), offset, &piece) : 0;
 	if (!n && h->run_number && !is_closed(h)) {
 		if (ctx->flags & O_NONBLOCK)
 			r = -EAGAIN;
@@ -234,19 +308,23 @@ static int stream_read(struct ctx *ctx, struct handle *h, size_t size, off_t off
 	pthread_mutex_unlock(&box->lock);
 	if (n < 0)
 		return (int)n;
-	reply_data(ctx->req, h, (size_t)n, offset);
+	if (n)
+		reply_stream(ctx->req, h, size, offset);
+	else
+		fuse_reply_buf(ctx->req, NULL, 0);
 	return TREE_ANSWERED;
 }
 
 static unsigned int stream_poll(struct ctx *ctx, struct handle *h)
 {
+	struct stream_piece piece;
 	struct box *box = ctx->box;
 	unsigned int mask = 0;
 
 	pthread_mutex_lock(&box->lock);
 	if (!h->run_number || is_closed(h))
 		mask = POLLIN;
-	else if (available(h, 1, (off_t)h->position) != 0)
+	else if (available(h, 1, (off_t)h->position, &piece) != 0)
 		mask = POLLIN;
 	else
 		watch_growth(h, (off_t)h->position);
@@ -257,6 +335,7 @@ static unsigned int stream_poll(struct ctx *ctx, struct handle *h)
 static void stream_release(struct handle *h)
 {
 	close_fd(&h->fd);
+	close_fd(&h->gaps);
 	if (!h->shares)
 		return;
 	pthread_mutex_lock(&h->box->lock);
@@ -380,8 +459,9 @@ const struct row_ops run_exit_ops = { .open = run_out_open, .read = exit_read, .
 /* Of the session's newest command, or of the directory's run. */
 static uint64_t size_on_disk(struct ctx *ctx, enum stream stream, bool to_command_end)
 {
-	struct handle h = { .box = ctx->box, .fd = -1, .stream = stream };
+	struct handle h = { .box = ctx->box, .fd = -1, .gaps = -1, .stream = stream };
 	uint64_t size = 0, number;
+	struct output_gap gap;
 	struct stat st;
 
 	pthread_mutex_lock(&ctx->box->lock);
@@ -398,6 +478,8 @@ static uint64_t size_on_disk(struct ctx *ctx, enum stream stream, bool to_comman
 		bind_run(&h, number, to_command_end);
 		if (is_closed(&h) && stream_file(&h) >= 0 && fstat(*file_of(&h), &st) == 0)
 			size = MIN((uint64_t)st.st_size, end_of(&h));
+		if (find_gap(&h, *file_of(&h), size, &gap) == 0)
+			size = stream_view_size(gap, size);
 	}
 	pthread_mutex_unlock(&ctx->box->lock);
 	stream_release(&h);
@@ -409,7 +491,7 @@ static uint64_t size_on_disk(struct ctx *ctx, enum stream stream, bool to_comman
 /* 0 while it would wait, and where there is no code. */
 static uint64_t code_size(struct ctx *ctx, bool of_session)
 {
-	struct handle h = { .box = ctx->box, .fd = -1 };
+	struct handle h = { .box = ctx->box, .fd = -1, .gaps = -1 };
 	const struct session *s = NULL;
 	char text[16] = "";
 

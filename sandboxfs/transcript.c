@@ -83,6 +83,7 @@ static int seek_merge(struct log_reader *r, uint64_t run, uint64_t offset)
 		r->merge = merge_open(r->box, run);
 		if (!r->merge)
 			return -ENOMEM;
+		merge_set_keeps_offsets(r->merge);
 		r->merge_run = run;
 		r->merge_at = 0;
 	}

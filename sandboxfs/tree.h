@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "files.h"
 #include "node.h"
+#include "stream_view.h"
 
 struct box;
 struct event_reader;
@@ -60,6 +61,8 @@ struct handle {
 	struct run *run;     /* a reference while it is live, or NULL */
 	uint64_t run_number; /* 0: none yet */
 	int fd;		     /* of the stream of a run that is not live, -1 */
+	int gaps;	     /* of its RUN_GAPS, -1 */
+	struct stream_view view;
 	bool shares;	     /* is counted in run->readers */
 	int stream;	     /* enum stream */
 	bool to_command_end; /* ends when the command has ended, not the stream */

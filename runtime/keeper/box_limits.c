@@ -43,6 +43,14 @@ static int set_timeout(struct keeper *k, enum limit which, uint64_t value, struc
 	return 0;
 }
 
+static int set_output(struct keeper *k, enum limit which, uint64_t value, struct failure *why)
+{
+	(void)which;
+	(void)why;
+	runs_set_output_limit(&k->runs, value);
+	return 0;
+}
+
 /* What holds a limit of disk takes privileges that the keeper no longer has (disk/disk.h). */
 static int leave_to_daemon(struct keeper *k, enum limit which, uint64_t value, struct failure *why)
 {
@@ -60,6 +68,7 @@ static const struct {
 	[LIMIT_PIDS] = { set_in_cgroup },   [LIMIT_FILES] = { open_files_set },
 	[LIMIT_TIMEOUT] = { set_timeout },  [LIMIT_IDLE] = { idle_set },
 	[LIMIT_DISK] = { leave_to_daemon }, [LIMIT_DISK_INODES] = { leave_to_daemon },
+	[LIMIT_OUTPUT] = { set_output },
 };
 
 /* The field that a message has. */

@@ -30,7 +30,8 @@ enum {
 };
 
 static const char *const file_names[N_STREAMS] = { RUN_OUT, RUN_ERR };
-static const char *const all_names[] = { RUN_SCRIPT, RUN_OUT, RUN_ERR, RUN_ORDER, RUN_RECORD };
+static const char *const all_names[] = { RUN_SCRIPT, RUN_OUT,  RUN_ERR,
+					 RUN_ORDER,  RUN_GAPS, RUN_RECORD };
 
 static const char *number_name(char name[NUMBER_SIZE], uint64_t number)
 {
@@ -40,7 +41,7 @@ static const char *number_name(char name[NUMBER_SIZE], uint64_t number)
 
 void run_folder_init(struct run_folder *folder)
 {
-	folder->dir = folder->record = folder->order = -1;
+	folder->dir = folder->record = folder->order = folder->gaps = -1;
 }
 
 void run_folder_close(struct run_folder *folder)
@@ -48,6 +49,7 @@ void run_folder_close(struct run_folder *folder)
 	close_fd(&folder->dir);
 	close_fd(&folder->record);
 	close_fd(&folder->order);
+	close_fd(&folder->gaps);
 }
 
 int run_folder_open_stream(const struct run_folder *folder, enum stream which)
@@ -131,7 +133,7 @@ static bool spare_take_old(struct folders *folders)
 /* Old or new: nothing in it may tell of another run. */
 static int spare_open(struct folders *folders)
 {
-	static const char *const of_one_run[] = { RUN_OUT, RUN_ERR, RUN_ORDER };
+	static const char *const of_one_run[] = { RUN_OUT, RUN_ERR, RUN_ORDER, RUN_GAPS };
 	struct run_folder *spare = &folders->spare;
 	_cleanup_text_ struct text nothing = { 0 };
 	int r = open_folder(folders->dir, SPARE_NAME, spare);

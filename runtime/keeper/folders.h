@@ -7,8 +7,8 @@
  *
  * So a folder, its RUN_SCRIPT and its RUN_RECORD may belong to another run later, but only after
  * the folder has lost its number: who reads them by path and then still finds the same folder under
- * that number has read that run's. RUN_OUT, RUN_ERR and RUN_ORDER are a run's own for ever, and
- * exist only if something was written to them.
+ * that number has read that run's. RUN_OUT, RUN_ERR, RUN_ORDER and RUN_GAPS are a run's own for
+ * ever, and exist only if something was written to them.
  */
 #ifndef KEEPER_FOLDERS_H
 #define KEEPER_FOLDERS_H
@@ -26,6 +26,7 @@ struct run_folder {
 	int dir;
 	int record; /* RUN_RECORD, for writing */
 	int order;  /* RUN_ORDER, made when it is needed */
+	int gaps;   /* RUN_GAPS, likewise */
 };
 
 struct folders {

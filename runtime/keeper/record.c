@@ -44,6 +44,8 @@ void record_write(struct text *t, const struct record *record)
 		record_add_u64(t, "pid", record->pid);
 	if (record->started_us)
 		record_add_u64(t, "started", record->started_us);
+	if (record->truncated && !run_state_is_end(record->state))
+		record_add(t, "truncated", "yes");
 	if (!run_state_is_end(record->state))
 		return;
 	record_add_u64(t, "exit", record->code);

@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "keeper/record.h"
+#include "limit.h"
 #include "runtime.h"
 
 static const char *const stream_words[N_STREAMS] = { "output", "error output" };
@@ -35,7 +36,11 @@ static void folders_to_go(struct folders *folders, const uint64_t *numbers, size
 int runs_open(struct runs *runs, struct loop *loop, struct daemon *daemon, int dir, uint64_t keep,
 	      const char *token)
 {
-	*runs = (struct runs){ .loop = loop, .daemon = daemon, .box_dir = dir, .token = token };
+	*runs = (struct runs){ .loop = loop,
+			       .daemon = daemon,
+			       .box_dir = dir,
+			       .token = token,
+			       .output_limit = LIMIT_NONE };
 	runs->folders.dir = -1;
 	int r = folders_open(&runs->folders, loop, dir, keep);
 
@@ -422,6 +427,7 @@ static void run_note_error(struct run *run, enum stream which)
 
 static void run_close_stream(struct run *run, enum stream which)
 {
+	run_trim(run, which, true);
 	run->closed_size[which] = run->streams[which]->size;
 	fifo_free(take_ptr(run->streams[which]));
 	watch_tell(run, which);
@@ -435,6 +441,7 @@ static void stream_after(struct fifo *fifo)
 	if (fifo->error)
 		run_note_error(run, which);
 	watch_tell(run, which);
+	run_trim(run, which, false);
 	/* While the command runs it may open the stream again. */
 	if (!fifo->idle || !run_state_is_end(run->state))
 		return;

@@ -19,6 +19,7 @@
 #include "keeper/fifo.h"
 #include "keeper/group.h"
 #include "keeper/run_log.h"
+#include "output_gap.h"
 #include "protocol.h"
 
 struct session;
@@ -76,6 +77,8 @@ struct run {
 	int last_stream;		   /* which wrote last; -1 none yet */
 	uint64_t segment_start[N_STREAMS]; /* its size when it last took over */
 	bool truncated;
+	struct output_gap gap[N_STREAMS]; /* what limits/output has taken from the disk */
+	bool trim_failed;		  /* said so already */
 	bool said_closed;
 	bool unsettled; /* has ended, but it is not known yet whether something of it is left */
 
@@ -105,8 +108,9 @@ struct runs {
 	struct daemon *daemon;
 	struct folders folders;
 	struct run_log *logs;
-	int box_dir;	   /* borrowed */
-	const char *token; /* of this start, borrowed */
+	uint64_t output_limit; /* limits/output */
+	int box_dir;	       /* borrowed */
+	const char *token;     /* of this start, borrowed */
 	struct run *live[RUN_HASH];
 };
 
@@ -152,6 +156,10 @@ void run_fail(struct run *run, const char *why);
 void run_cut(struct run *run);
 /* Bytes of our own for a stream of a running run. */
 void run_append(struct run *run, enum stream which, const char *bytes, size_t len);
+
+/* Holds limits/output: at once if exact, else when enough has come together. run_output.c */
+void run_trim(struct run *run, enum stream which, bool exact);
+void runs_set_output_limit(struct runs *runs, uint64_t bytes);
 
 void run_say(struct run *run);
 /* MSG_WATCH for a live run. -ENOMEM. */
