@@ -38,6 +38,7 @@ static struct box *box_new(uint32_t id)
 	box->id = id;
 	atomic_init(&box->refs, 1);
 	pthread_mutex_init(&box->lock, NULL);
+	pthread_rwlock_init(&box->whole_output, NULL);
 	why_init(&box->why);
 	box->live_root[FILES_WORKSPACE] = box->live_root[FILES_ROOT] = -1;
 	box->created_us = box->changed_us = realtime_us();
@@ -49,6 +50,7 @@ static struct box *box_new(uint32_t id)
 		free(box->net_allow);
 		free(box->net_deny);
 		pthread_mutex_destroy(&box->lock);
+		pthread_rwlock_destroy(&box->whole_output);
 		why_free(&box->why);
 		free(box);
 		return NULL;
@@ -97,6 +99,7 @@ static void box_free(struct box *box)
 	free(box->ended_volumes);
 	for (int i = 0; i < 2; i++)
 		close_fd(&box->live_root[i]);
+	pthread_rwlock_destroy(&box->whole_output);
 	pthread_mutex_destroy(&box->lock);
 	free(box);
 }

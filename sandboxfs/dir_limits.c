@@ -63,7 +63,15 @@ static int limit_show(struct ctx *ctx, struct text *out)
 /* own: what the box's settings are to say, 0: nothing. */
 static int ask_keeper(struct box *box, enum limit which, uint64_t own, uint64_t tag)
 {
-	return keeper_limit(box, which, own ? own : fallback(which), tag);
+	uint64_t value = own ? own : fallback(which);
+
+	if (which == LIMIT_OUTPUT && value != LIMIT_NONE && !box->output_shrinks) {
+		box->output_shrinks = true;
+		/* Until who still reads as if it did not is done. */
+		pthread_rwlock_wrlock(&box->whole_output);
+		pthread_rwlock_unlock(&box->whole_output);
+	}
+	return keeper_limit(box, which, value, tag);
 }
 
 /* It holds, or will at the next start: keeps it. box->lock held. */

@@ -230,30 +230,45 @@ static void reply_file(fuse_req_t req, struct handle *h, size_t size, off_t offs
 	fuse_reply_data(req, &data, 0);
 }
 
-/* Looks, and answers with what is there. */
+/* Something may take what a live run has written. box->lock held. */
+static bool is_shrinking(struct box *box)
+{
+	if (box_limit(box, LIMIT_OUTPUT) != LIMIT_NONE)
+		box->output_shrinks = true;
+	return box->output_shrinks;
+}
+
+/* Looks, and answers with what is there. Once answered, the handle may be gone. */
 static void reply_stream(fuse_req_t req, struct handle *h, size_t size, off_t offset)
 {
+	_cleanup_box_ struct box *box = box_ref(h->box);
 	struct stream_piece piece;
-	bool may_go;
+	bool may_go, whole;
 	ssize_t n;
 	int r = -EAGAIN;
 
 	while (r == -EAGAIN) {
-		pthread_mutex_lock(&h->box->lock);
+		pthread_mutex_lock(&box->lock);
 		n = available(h, MIN(size, (size_t)MAX_READ), offset, &piece);
-		may_go = h->run && !h->run->closed && piece.at + piece.len > OUTPUT_WHOLE_BYTES;
+		may_go = is_shrinking(box) && h->run && !h->run->closed &&
+			 piece.at + piece.len > OUTPUT_WHOLE_BYTES;
 		if (n >= 0)
 			h->position = (uint64_t)offset + (size_t)n;
-		pthread_mutex_unlock(&h->box->lock);
+		whole = n > 0 && piece.kind == PIECE_STREAM && !may_go;
+		if (whole)
+			pthread_rwlock_rdlock(&box->whole_output);
+		pthread_mutex_unlock(&box->lock);
 		r = 0;
-		if (n < 0)
+		if (n < 0) {
 			r = (int)n;
-		else if (!n)
+		} else if (!n) {
 			fuse_reply_buf(req, NULL, 0);
-		else if (piece.kind == PIECE_STREAM && !may_go)
+		} else if (whole) {
 			reply_file(req, h, piece.len, (off_t)piece.at);
-		else
+			pthread_rwlock_unlock(&box->whole_output);
+		} else {
 			r = reply_copy(req, h, &piece);
+		}
 	}
 	if (r < 0)
 		fuse_reply_err(req, -r);
