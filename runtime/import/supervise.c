@@ -30,6 +30,8 @@
 #include "import/import.h"
 #include "runtime.h"
 
+enum { FOLDER_TRIES = 100 };
+
 struct supervisor {
 	const struct import_options *options;
 	struct import_why why;
@@ -252,20 +254,39 @@ static int remove_unused(struct supervisor *s)
 
 /* --- the whole ------------------------------------------------------------------------------------ */
 
+/* Whoever cleans up knows by the lock that somebody still works here; it may come before the lock
+ * does. 0; -EAGAIN: the folder was taken for a remainder; or -errno. */
+static int try_folder(struct supervisor *s)
+{
+	struct stat st;
+
+	snprintf(s->name, sizeof(s->name), "%lld-%d", (long long)realtime_us(), getpid());
+	if (mkdirat(s->parent, s->name, 0700) < 0)
+		return -errno;
+	s->folder = openat(s->parent, s->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (s->folder < 0)
+		return errno == ENOENT ? -EAGAIN : -errno;
+	if (flock(s->folder, LOCK_EX | LOCK_NB) < 0 || fstat(s->folder, &st) < 0)
+		return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+	return st.st_nlink ? 0 : -EAGAIN;
+}
+
 static int make_folder(struct supervisor *s)
 {
 	const uid_t base = s->options->storage_base;
+	int r = -EAGAIN;
 
 	s->parent = open(s->options->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->parent < 0)
 		return fail(s, s->options->dir);
-	snprintf(s->name, sizeof(s->name), "%lld-%d", (long long)realtime_us(), getpid());
-	if (mkdirat(s->parent, s->name, 0700) < 0)
+	for (int i = 0; i < FOLDER_TRIES && r == -EAGAIN; i++) {
+		close_fd(&s->folder);
+		r = try_folder(s);
+	}
+	errno = -r;
+	if (r < 0)
 		return fail(s, "make the import's folder");
-	s->folder = openat(s->parent, s->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	/* Whoever cleans up knows by the lock that somebody still works here. */
-	if (s->folder < 0 || flock(s->folder, LOCK_EX | LOCK_NB) < 0 ||
-	    fchown(s->folder, base, base) < 0)
+	if (fchown(s->folder, base, base) < 0)
 		return fail(s, "prepare the import's folder");
 	return 0;
 }
