@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/background.h"
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -30,8 +31,6 @@
 
 struct object_store *the_store;
 pthread_mutex_t tree_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static int ready_pipe = -1;
 
 struct command_line {
 	bool foreground;
@@ -158,29 +157,6 @@ static int open_store(const struct credentials *keys, struct options_error *err)
 
 /* --- background ---------------------------------------------------------------------------------------- */
 
-/* The parent waits until the mount answers; the child goes on. Returns in the child only. */
-static int go_to_background(void)
-{
-	int pair[2];
-	char ok;
-	pid_t pid;
-
-	if (pipe2(pair, O_CLOEXEC) < 0)
-		return -errno;
-	pid = fork();
-	if (pid < 0)
-		return -errno;
-	if (pid == 0) {
-		close(pair[0]);
-		ready_pipe = pair[1];
-		setsid();
-		return 0;
-	}
-	close(pair[1]);
-	/* The child has said on our standard error what went wrong. */
-	_exit(read_full(pair[0], &ok, 1) == 1 ? 0 : 1);
-}
-
 /* The mount answers: the terminal is no longer ours. */
 static void leave_terminal(void)
 {
@@ -203,12 +179,10 @@ static void leave_terminal(void)
 static void on_ready(void)
 {
 	log_info("ready");
-	if (ready_pipe < 0)
+	if (!background_is_awaited())
 		return;
 	leave_terminal();
-	if (write(ready_pipe, "", 1) < 0)
-		log_warn("nobody waited for the mount");
-	close_fd(&ready_pipe);
+	background_ready();
 }
 
 static void block_signals(void)
@@ -249,7 +223,7 @@ static int run(const struct command_line *line, struct credentials *keys, struct
 		return r;
 	}
 	if (!line->foreground) {
-		r = go_to_background();
+		r = background_enter();
 		if (r < 0)
 			return r;
 	}

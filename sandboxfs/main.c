@@ -21,6 +21,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/background.h"
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -32,8 +33,6 @@
 #include "version.h"
 
 enum { STOP_EXTRA_MS = 60000 };
-
-static int ready_pipe = -1;
 
 static void print_help(void)
 {
@@ -85,39 +84,13 @@ static void notify_systemd(void)
 static void on_ready(void)
 {
 	log_info("ready");
-	if (ready_pipe >= 0) {
-		if (write(ready_pipe, "", 1) < 0)
-			log_warn("nobody waited for the mount");
-		close_fd(&ready_pipe);
-	} else {
+	if (background_is_awaited())
+		background_ready();
+	else
 		notify_systemd();
-	}
 }
 
 /* --- background ------------------------------------------------------------------------------------ */
-
-/* The parent waits until the mount answers; the child goes on. Returns in the child only. */
-static int go_to_background(void)
-{
-	int pair[2];
-	char ok;
-	pid_t pid;
-
-	if (pipe2(pair, O_CLOEXEC) < 0)
-		return -errno;
-	pid = fork();
-	if (pid < 0)
-		return -errno;
-	if (pid == 0) {
-		close(pair[0]);
-		ready_pipe = pair[1];
-		setsid();
-		return 0;
-	}
-	close(pair[1]);
-	/* The child has said on our standard error what went wrong. */
-	_exit(read_full(pair[0], &ok, 1) == 1 ? 0 : 1);
-}
 
 /* Once the mount answers, the terminal is no longer ours: the log goes on in the state directory. */
 static void leave_terminal(void)
@@ -231,7 +204,7 @@ static int mount_command(int argc, char **argv)
 		r = mountpoint && state_dir ? 0 : -ENOMEM;
 	}
 	if (r == 0 && !line.foreground)
-		r = go_to_background();
+		r = background_enter();
 	if (r == 0)
 		r = daemon_run(mountpoint, line.foreground ? on_ready : on_ready_in_background,
 			       &err);
