@@ -4,8 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -16,6 +14,7 @@
 #include "images.h"
 #include "keeper.h"
 #include "runtime.h"
+#include "spawn.h"
 
 enum { PIPE_BYTES = 1 << 20, CONTROL_FD = 3 };
 
@@ -26,9 +25,6 @@ static int spawn(int archive, int result, int control)
 			 "--max-files", files,	  "--control",	    "3",  dir,		 NULL };
 	char *envp[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", NULL };
 	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t none;
-	pid_t pid;
 	int r = daemon_helper(IMAGE_PROGRAM, program, sizeof(program));
 
 	if (r < 0)
@@ -42,14 +38,7 @@ static int spawn(int archive, int result, int control)
 	posix_spawn_file_actions_adddup2(&actions, result, STDOUT_FILENO);
 	posix_spawn_file_actions_adddup2(&actions, control, CONTROL_FD);
 	posix_spawn_file_actions_addclosefrom_np(&actions, CONTROL_FD + 1);
-	posix_spawnattr_init(&attr);
-	sigemptyset(&none);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-	r = -posix_spawn(&pid, program, &actions, &attr, argv, envp);
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&actions);
-	return r;
+	return spawn_unblocked(program, &actions, argv, envp);
 }
 
 /* A pipe with both ends above the descriptors that spawn() gives away. */

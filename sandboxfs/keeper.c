@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +31,7 @@
 #include "images.h"
 #include "keeper_private.h"
 #include "net.h"
+#include "spawn.h"
 #include "store.h"
 
 enum { ADOPT_MS = 5000 };
@@ -196,10 +196,7 @@ static int spawn_keeper(void)
 	char program[4096], *argv[] = { KEEPER_PROGRAM, NULL };
 	char *envp[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
 	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t none;
 	int pair[2];
-	pid_t pid;
 	int r = daemon_helper(KEEPER_PROGRAM, program, sizeof(program));
 
 	if (r < 0)
@@ -210,13 +207,7 @@ static int spawn_keeper(void)
 	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&actions, pair[1], KEEPER_SOCKET_FD);
 	posix_spawn_file_actions_addclosefrom_np(&actions, KEEPER_SOCKET_FD + 1);
-	posix_spawnattr_init(&attr);
-	sigemptyset(&none);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-	r = -posix_spawn(&pid, program, &actions, &attr, argv, envp);
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&actions);
+	r = spawn_unblocked(program, &actions, argv, envp);
 	close(pair[1]);
 	if (r == 0)
 		return pair[0];

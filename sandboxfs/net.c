@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +25,7 @@
 #include "daemon.h"
 #include "keeper.h"
 #include "network.h"
+#include "spawn.h"
 #include "store.h"
 #include "tree.h"
 
@@ -79,10 +79,6 @@ static int spawn_with(const char *program, int link, int listener)
 		*argv[] = { (char *)NET_PROGRAM, state, the_options.network_subnet, NULL };
 	char *envp[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
 	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t none;
-	pid_t pid;
-	int r;
 
 	snprintf(state, sizeof(state), "%s", store_path());
 	posix_spawn_file_actions_init(&actions);
@@ -90,14 +86,7 @@ static int spawn_with(const char *program, int link, int listener)
 	posix_spawn_file_actions_adddup2(&actions, link, NET_DAEMON_FD);
 	posix_spawn_file_actions_adddup2(&actions, listener, NET_LISTEN_FD);
 	posix_spawn_file_actions_addclosefrom_np(&actions, NET_LISTEN_FD + 1);
-	posix_spawnattr_init(&attr);
-	sigemptyset(&none);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-	r = -posix_spawn(&pid, program, &actions, &attr, argv, envp);
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&actions);
-	return r;
+	return spawn_unblocked(program, &actions, argv, envp);
 }
 
 /* The link, watched. net_lock held. */
