@@ -131,7 +131,7 @@ static int open_store(const struct credentials *keys, struct options_error *err)
 		.endpoint = the_options.endpoint,
 		.region = the_options.region,
 		.bucket = the_options.bucket,
-		.style = (enum object_style)the_options.style,
+		.style = the_options.style,
 		.ca_file = the_options.ca_file,
 		.proxy = the_options.proxy,
 		.connect_timeout_ms = the_options.connect_timeout_ms,

@@ -9,31 +9,28 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/option.h"
 #include "base/text.h"
 #include "object_store.h"
+
+enum equal_parts { EQUAL_PARTS_AUTO, EQUAL_PARTS_YES, EQUAL_PARTS_NO };
 
 struct options {
 	char *bucket;
 	char *prefix; /* "" or ending in '/' */
 	char *endpoint, *region, *ca_file, *proxy, *spool_dir, *log_file;
 	char *config, *credentials, *profile;
-	uint64_t style; /* enum object_style */
+	enum object_style style;
 	int64_t retry_for_ms, connect_timeout_ms, stall_timeout_ms, ttl_ms;
 	uid_t uid;
 	gid_t gid;
 	mode_t file_mode, dir_mode;
 	bool ro, allow_other, conditional, batch_delete;
-	uint64_t exclusive_at_open;
-	uint64_t equal_parts; /* enum equal_parts */
+	unsigned int exclusive_at_open; /* of close|open */
+	enum equal_parts equal_parts;
 	uint64_t part_size, memory, readahead, spool_size;
 	uint64_t jobs, threads, rename_max, cache_entries;
 	struct text fuse; /* what goes on to the kernel: ",noexec,…" */
-};
-
-enum equal_parts { EQUAL_PARTS_AUTO, EQUAL_PARTS_YES, EQUAL_PARTS_NO };
-
-struct options_error {
-	char text[512];
 };
 
 extern struct options the_options;
@@ -41,7 +38,7 @@ extern struct options the_options;
 /* Defaults. 0 or -ENOMEM. */
 int options_init(struct options *opt);
 void options_free(struct options *opt);
-/* "key=value,flag,…" of -o; a comma in a value is written "\,". -EINVAL and *err. */
+/* What -o is given: option_read_list(), and words of mount(8). -EINVAL and *err. */
 int options_parse_list(struct options *opt, const char *list, struct options_error *err);
 /* "s3://bucket/prefix". -EINVAL and *err. */
 int options_parse_source(struct options *opt, const char *source, struct options_error *err);

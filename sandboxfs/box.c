@@ -42,7 +42,7 @@ static struct box *box_new(uint32_t id)
 	why_init(&box->why);
 	box->live_root[FILES_WORKSPACE] = box->live_root[FILES_ROOT] = -1;
 	box->created_us = box->changed_us = realtime_us();
-	box->net_private = the_options.network_private;
+	box->net_private = the_options.network_mode == NETWORK_PRIVATE;
 	box->net_bandwidth = the_options.network_bandwidth;
 	box->net_allow = strdup("");
 	box->net_deny = strdup("");

@@ -191,7 +191,8 @@ static void try_in_netns(const struct doctor *d, struct finding *f, probe_run *r
 		finding_set(f, DOCTOR_UNSEEN, "not tried, for want of a network namespace: %s",
 			    strerror(-r));
 	else
-		finding_set(f, d->options->network_private ? DOCTOR_MISSING : DOCTOR_WARN,
+		finding_set(f,
+			    d->options->network_mode == NETWORK_NONE ? DOCTOR_WARN : DOCTOR_MISSING,
 			    "the kernel refuses: %s", strerror(-r));
 }
 

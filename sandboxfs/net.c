@@ -466,7 +466,7 @@ void net_start(void)
 		return;
 	if (needed)
 		boxes_each(false, reattach, NULL);
-	if (needed || !the_options.network_private) {
+	if (needed || the_options.network_mode == NETWORK_NONE) {
 		if (!needed)
 			net_restore();
 		return;

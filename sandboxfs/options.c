@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The option table and its readers. A new setting is one row here and one field in struct options.
+ * The option table and the ini file. A new setting is one row here and one field in struct options.
  * No locks: settings are fixed before any thread starts.
  */
 #include "options.h"
@@ -20,74 +20,12 @@
 #include "net_policy.h"
 #include "network.h"
 
-struct option_row;
-
-struct option_type {
-	const char *word; /* in --help */
-	int (*parse)(void *field, const struct option_row *row, const char *value);
-	void (*show)(const void *field, struct text *out);
-};
-
-struct option_row {
-	const char *key; /* "section.key", or "key" for those before any section */
-	const struct option_type *type;
-	size_t offset;
-	uint64_t min, max;
-	const char *fallback; /* default, as one would write it */
-	const char *help;
-};
-
-static int parse_string(void *field, const struct option_row *row, const char *value)
-{
-	char *copy;
-
-	(void)row;
-	if (!*value)
-		return -EINVAL;
-	copy = strdup(value);
-	if (!copy)
-		return -ENOMEM;
-	free(*(char **)field);
-	*(char **)field = copy;
-	return 0;
-}
-
-static void show_string(const void *field, struct text *out)
-{
-	text_add_str(out, *(char *const *)field);
-}
-
-static int parse_number(void *field, const struct option_row *row, const char *value)
-{
-	return parse_u64(value, row->min, row->max, field);
-}
-
-static void show_number(const void *field, struct text *out)
-{
-	text_printf(out, "%llu", (unsigned long long)*(const uint64_t *)field);
-}
-
-static int parse_id(void *field, const struct option_row *row, const char *value)
-{
-	uint64_t v;
-	int r = parse_u64(value, row->min, row->max, &v);
-
-	if (r == 0)
-		*(uid_t *)field = (uid_t)v;
-	return r;
-}
-
-static void show_id(const void *field, struct text *out)
-{
-	text_printf(out, "%u", *(const uid_t *)field);
-}
-
 static int parse_user(void *field, const struct option_row *row, const char *value)
 {
 	const struct passwd *pw = getpwnam(value);
 
 	if (!pw)
-		return parse_id(field, row, value);
+		return option_parse_id(field, row, value);
 	*(uid_t *)field = pw->pw_uid;
 	return 0;
 }
@@ -97,83 +35,9 @@ static int parse_group(void *field, const struct option_row *row, const char *va
 	const struct group *gr = getgrnam(value);
 
 	if (!gr)
-		return parse_id(field, row, value);
+		return option_parse_id(field, row, value);
 	*(gid_t *)field = gr->gr_gid;
 	return 0;
-}
-
-static int parse_mode(void *field, const struct option_row *row, const char *value)
-{
-	char *end;
-	unsigned long v = strtoul(value, &end, 8);
-
-	(void)row;
-	if (*value < '0' || *value > '7' || *end || v > 01777)
-		return -EINVAL;
-	*(mode_t *)field = (mode_t)v;
-	return 0;
-}
-
-static void show_mode(const void *field, struct text *out)
-{
-	text_printf(out, "%04o", *(const mode_t *)field);
-}
-
-static int parse_yes_no(void *field, const struct option_row *row, const char *value)
-{
-	(void)row;
-	return parse_bool(value, field);
-}
-
-static void show_yes_no(const void *field, struct text *out)
-{
-	text_add_str(out, *(const bool *)field ? "yes" : "no");
-}
-
-static int parse_bytes(void *field, const struct option_row *row, const char *value)
-{
-	uint64_t v;
-	int r = parse_size(value, &v);
-
-	if (r == 0 && (v < row->min || v > row->max))
-		r = -ERANGE;
-	if (r == 0)
-		*(uint64_t *)field = v;
-	return r;
-}
-
-static void show_bytes(const void *field, struct text *out)
-{
-	char buf[32];
-
-	text_add_str(out, format_size(buf, *(const uint64_t *)field));
-}
-
-static int parse_duration(void *field, const struct option_row *row, const char *value)
-{
-	(void)row;
-	return parse_duration_ms(value, field);
-}
-
-static void show_duration(const void *field, struct text *out)
-{
-	char buf[32];
-
-	text_add_str(out, format_duration(buf, *(const int64_t *)field));
-}
-
-static int parse_on_unmount(void *field, const struct option_row *row, const char *value)
-{
-	(void)row;
-	if (strcmp(value, "stop") && strcmp(value, "keep"))
-		return -EINVAL;
-	*(bool *)field = !strcmp(value, "keep");
-	return 0;
-}
-
-static void show_on_unmount(const void *field, struct text *out)
-{
-	text_add_str(out, *(const bool *)field ? "keep" : "stop");
 }
 
 /* A limit; row->min is which. */
@@ -182,26 +46,11 @@ static int parse_limit(void *field, const struct option_row *row, const char *va
 	return limit_parse((enum limit)row->min, value, field);
 }
 
-static void show_cpus(const void *field, struct text *out)
+static void show_limit(const void *field, const struct option_row *row, struct text *out)
 {
 	char buf[32];
 
-	text_add_str(out, limit_format(LIMIT_CPUS, *(const uint64_t *)field, buf));
-}
-
-static void show_time(const void *field, struct text *out)
-{
-	char buf[32];
-
-	text_add_str(out, limit_format(LIMIT_TIMEOUT, *(const uint64_t *)field, buf));
-}
-
-/* A number, or "unlimited". */
-static void show_count(const void *field, struct text *out)
-{
-	char buf[32];
-
-	text_add_str(out, limit_format(LIMIT_PIDS, *(const uint64_t *)field, buf));
+	text_add_str(out, limit_format((enum limit)row->min, *(const uint64_t *)field, buf));
 }
 
 static int parse_disk_method(void *field, const struct option_row *row, const char *value)
@@ -214,41 +63,10 @@ static int parse_disk_method(void *field, const struct option_row *row, const ch
 	return MIN(method, 0);
 }
 
-static void show_disk_method(const void *field, struct text *out)
-{
-	text_add_str(out, disk_method_word(*(const enum disk_method *)field));
-}
-
-static const struct option_type type_string = { "TEXT", parse_string, show_string };
-static const struct option_type type_number = { "NUMBER", parse_number, show_number };
-static const struct option_type type_id = { "ID", parse_id, show_id };
-static const struct option_type type_user = { "USER", parse_user, show_id };
-static const struct option_type type_group = { "GROUP", parse_group, show_id };
-static const struct option_type type_mode = { "OCTAL", parse_mode, show_mode };
-static const struct option_type type_yes_no = { "yes|no", parse_yes_no, show_yes_no };
-static const struct option_type type_bytes = { "SIZE", parse_bytes, show_bytes };
-static const struct option_type type_duration = { "TIME", parse_duration, show_duration };
-static const struct option_type limit_bytes = { "SIZE", parse_limit, show_bytes };
-static const struct option_type limit_cpus = { "CPUS", parse_limit, show_cpus };
-static const struct option_type limit_time = { "TIME", parse_limit, show_time };
-static const struct option_type limit_count = { "NUMBER", parse_limit, show_count };
-static const struct option_type type_on_unmount = { "stop|keep", parse_on_unmount,
-						    show_on_unmount };
-static const struct option_type type_disk_method = { "METHOD", parse_disk_method,
-						     show_disk_method };
-
-static int parse_net_mode(void *field, const struct option_row *row, const char *value)
+static void show_disk_method(const void *field, const struct option_row *row, struct text *out)
 {
 	(void)row;
-	if (strcmp(value, "private") && strcmp(value, "none"))
-		return -EINVAL;
-	*(bool *)field = !strcmp(value, "private");
-	return 0;
-}
-
-static void show_net_mode(const void *field, struct text *out)
-{
-	text_add_str(out, *(const bool *)field ? "private" : "none");
+	text_add_str(out, disk_method_word(*(const enum disk_method *)field));
 }
 
 /* Whether it is free is sandbox-net's to find out. */
@@ -261,11 +79,27 @@ static int parse_subnet(void *field, const struct option_row *row, const char *v
 	if (strcmp(value, "auto") && (net_parse_cidr(value, &family, addr, &prefix) < 0 ||
 				      family != AF_INET || prefix < 8 || prefix > 29))
 		return -EINVAL;
-	return parse_string(field, row, value);
+	return option_parse_string(field, row, value);
 }
 
-static const struct option_type type_net_mode = { "private|none", parse_net_mode, show_net_mode };
-static const struct option_type type_subnet = { "CIDR|auto", parse_subnet, show_string };
+#define TYPE(w, p, s)                                  \
+	{                                              \
+		.word = (w), .parse = (p), .show = (s) \
+	}
+
+static const struct option_type type_user = TYPE("USER", parse_user, option_show_id);
+static const struct option_type type_group = TYPE("GROUP", parse_group, option_show_id);
+static const struct option_type limit_bytes = TYPE("SIZE", parse_limit, show_limit);
+static const struct option_type limit_cpus = TYPE("CPUS", parse_limit, show_limit);
+static const struct option_type limit_time = TYPE("TIME", parse_limit, show_limit);
+static const struct option_type limit_count = TYPE("NUMBER", parse_limit, show_limit);
+static const struct option_type type_on_unmount = OPTION_CHOICE("stop|keep");
+static const struct option_type type_disk_method =
+	TYPE("METHOD", parse_disk_method, show_disk_method);
+static const struct option_type type_net_mode = OPTION_CHOICE("private|none");
+static const struct option_type type_subnet = {
+	.word = "CIDR|auto", .parse = parse_subnet, .show = option_show_string, .is_string = true
+};
 
 #define FIELD(f) offsetof(struct options, f)
 /* offset, min (which limit) and max of a row */
@@ -273,45 +107,45 @@ static const struct option_type type_subnet = { "CIDR|auto", parse_subnet, show_
 #define MAX_LIMIT(which) FIELD(max_limits.of[LIMIT_##which]), LIMIT_##which, 0
 
 static const struct option_row option_rows[] = {
-	{ "state_dir", &type_string, FIELD(state_dir), 0, 0, "/var/lib/sandboxfs",
+	{ "state_dir", &option_string, FIELD(state_dir), 0, 0, "/var/lib/sandboxfs",
 	  "where boxes are kept; one daemon at a time" },
-	{ "root_mode", &type_mode, FIELD(root_mode), 0, 0, "0755",
+	{ "root_mode", &option_mode, FIELD(root_mode), 0, 01777, "0755",
 	  "mode of the mounted directory; 1777 lets every user make boxes" },
 	{ "root_owner", &type_user, FIELD(root_owner), 0, UINT32_MAX - 1, NULL,
 	  "its owner (default: who called sudo, else root)" },
 	{ "root_group", &type_group, FIELD(root_group), 0, UINT32_MAX - 1, NULL,
 	  "its group (default: of who called sudo, else root)" },
-	{ "allow_other", &type_yes_no, FIELD(allow_other), 0, 0, "yes",
+	{ "allow_other", &option_yes_no, FIELD(allow_other), 0, 0, "yes",
 	  "let the machine's other users in, as permissions allow" },
-	{ "max_boxes", &type_number, FIELD(max_boxes), 1, 1 << 20, "4000",
+	{ "max_boxes", &option_number, FIELD(max_boxes), 1, 1 << 20, "4000",
 	  "boxes there may be (mkdir: EDQUOT beyond)" },
-	{ "max_boxes_per_user", &type_number, FIELD(max_boxes_per_user), 1, 1 << 20, "1000",
+	{ "max_boxes_per_user", &option_number, FIELD(max_boxes_per_user), 1, 1 << 20, "1000",
 	  "the same for each user but root" },
-	{ "max_waiting", &type_number, FIELD(max_waiting), 16, 1 << 24, "100000",
+	{ "max_waiting", &option_number, FIELD(max_waiting), 16, 1 << 24, "100000",
 	  "requests that may wait at a time (EDQUOT beyond)" },
-	{ "max_runs", &type_number, FIELD(max_runs), 1, 1 << 20, "10000",
+	{ "max_runs", &option_number, FIELD(max_runs), 1, 1 << 20, "10000",
 	  "commands of a box that may wait or run at a time (EDQUOT beyond)" },
-	{ "keep_runs", &type_number, FIELD(keep_runs), 1, 1 << 20, "256",
+	{ "keep_runs", &option_number, FIELD(keep_runs), 1, 1 << 20, "256",
 	  "ended runs kept for each box at the least" },
-	{ "keep_removed", &type_duration, FIELD(keep_removed_ms), 0, 0, "1h",
+	{ "keep_removed", &option_duration, FIELD(keep_removed_ms), 0, OPTION_TIME_MAX, "1h",
 	  "how long a removed box's files stay in .sandboxfs/trash" },
-	{ "stop_timeout", &type_duration, FIELD(stop_timeout_ms), 0, 0, "10s",
+	{ "stop_timeout", &option_duration, FIELD(stop_timeout_ms), 0, OPTION_TIME_MAX, "10s",
 	  "between TERM and KILL when a box is stopped" },
 	{ "on_unmount", &type_on_unmount, FIELD(keep_on_unmount), 0, 0, "stop",
 	  "what unmounting does to running boxes" },
-	{ "uid_base", &type_id, FIELD(uid_base), 65536, 0xfffe0000u, "1879048192",
+	{ "uid_base", &option_id, FIELD(uid_base), 65536, 0xfffe0000u, "1879048192",
 	  "first host id for boxes; the first block of 65536 owns their files" },
-	{ "uid_count", &type_number, FIELD(uid_count), 131072, 0xfffe0000u, "268304384",
+	{ "uid_count", &option_number, FIELD(uid_count), 131072, 0xfffe0000u, "268304384",
 	  "how many ids; each running box takes 65536" },
-	{ "image", &type_string, FIELD(image), 0, 0, "host",
+	{ "image", &option_string, FIELD(image), 0, 0, "host",
 	  "what a new box is made from: host is this machine's own software" },
 	{ "image_group", &type_group, FIELD(image_group), 0, UINT32_MAX - 1, "0",
 	  "whose members may add and remove images, beside root; 0: nobody" },
-	{ "image_max_size", &type_bytes, FIELD(image_max_size), 1 << 20, INT64_MAX, "16G",
+	{ "image_max_size", &option_bytes, FIELD(image_max_size), 1 << 20, INT64_MAX, "16G",
 	  "bytes of an image's files, all layers together" },
-	{ "image_max_files", &type_number, FIELD(image_max_files), 1, 1ull << 32, "1000000",
+	{ "image_max_files", &option_number, FIELD(image_max_files), 1, 1ull << 32, "1000000",
 	  "how many files an image may have" },
-	{ "passthrough", &type_yes_no, FIELD(passthrough), 0, 0, "yes",
+	{ "passthrough", &option_yes_no, FIELD(passthrough), 0, 0, "yes",
 	  "file data by kernel passthrough where the kernel has it" },
 	{ "limits.memory", &limit_bytes, LIMIT(MEMORY), "unlimited", "memory of a box" },
 	{ "limits.cpus", &limit_cpus, LIMIT(CPUS), "unlimited", "CPUs of a box, as 0.5 or 2" },
@@ -344,20 +178,17 @@ static const struct option_row option_rows[] = {
 	  "likewise limits/output" },
 	{ "limits.disk_method", &type_disk_method, FIELD(disk_method), 0, 0, "auto",
 	  "what holds disk limits: auto quota loop tmpfs none" },
-	{ "network.mode", &type_net_mode, FIELD(network_private), 0, 0, "private",
+	{ "network.mode", &type_net_mode, FIELD(network_mode), 0, 0, "private",
 	  "a new box's network: out to public addresses, or none" },
 	{ "network.subnet", &type_subnet, FIELD(network_subnet), 0, 0, "auto",
 	  "IPv4 addresses of the boxes, /8 to /29, in use nowhere else" },
-	{ "network.bandwidth", &type_bytes, FIELD(network_bandwidth), NET_MIN_BANDWIDTH, UINT64_MAX,
-	  "unlimited", "bytes a second of a box each way; beyond only root may go" },
-	{ "network.open_private", &type_yes_no, FIELD(network_open_private), 0, 0, "yes",
+	{ "network.bandwidth", &option_bytes, FIELD(network_bandwidth), NET_MIN_BANDWIDTH,
+	  UINT64_MAX, "unlimited", "bytes a second of a box each way; beyond only root may go" },
+	{ "network.open_private", &option_yes_no, FIELD(network_open_private), 0, 0, "yes",
 	  "may users allow addresses that are not public" },
 };
 
-static void *row_field(const struct options *opt, const struct option_row *row)
-{
-	return (char *)opt + row->offset;
-}
+static const struct option_table option_table = { option_rows, ARRAY_SIZE(option_rows) };
 
 static uid_t sudo_id(const char *variable)
 {
@@ -373,41 +204,18 @@ int options_init(struct options *opt)
 {
 	*opt = (struct options){ .root_owner = sudo_id("SUDO_UID"),
 				 .root_group = sudo_id("SUDO_GID") };
-	for (size_t i = 0; i < ARRAY_SIZE(option_rows); i++) {
-		const struct option_row *row = &option_rows[i];
-		int r = row->fallback ? row->type->parse(row_field(opt, row), row, row->fallback)
-				      : 0;
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	return option_table_init(&option_table, opt);
 }
 
 void options_free(struct options *opt)
 {
-	free(opt->state_dir);
-	free(opt->image);
-	free(opt->network_subnet);
+	option_table_free(&option_table, opt);
 	*opt = (struct options){ 0 };
 }
 
 int options_set(struct options *opt, const char *key, const char *value, struct options_error *err)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(option_rows); i++) {
-		const struct option_row *row = &option_rows[i];
-		int r;
-
-		if (strcmp(row->key, key))
-			continue;
-		r = row->type->parse(row_field(opt, row), row, value);
-		if (r < 0)
-			snprintf(err->text, sizeof(err->text), "%s: not a %s %s: %s", key,
-				 r == -ERANGE ? "permitted" : "valid", row->type->word, value);
-		return r < 0 ? -EINVAL : 0;
-	}
-	snprintf(err->text, sizeof(err->text), "unknown key %s", key);
-	return -EINVAL;
+	return option_set(&option_table, opt, key, value, err);
 }
 
 struct ini_reader {
@@ -449,34 +257,7 @@ int options_read_file(struct options *opt, const char *path, struct options_erro
 
 int options_parse_list(struct options *opt, const char *list, struct options_error *err)
 {
-	_cleanup_text_ struct text item = { 0 };
-
-	for (const char *p = list;; p++) {
-		char *eq;
-		int r;
-
-		if (p[0] == '\\' && p[1] == ',') {
-			text_add_char(&item, *++p);
-			continue;
-		}
-		if (*p && *p != ',') {
-			text_add_char(&item, *p);
-			continue;
-		}
-		eq = item.data ? strchr(item.data, '=') : NULL;
-		if (!eq) {
-			snprintf(err->text, sizeof(err->text), "-o takes key=value, not \"%s\"",
-				 item.data ? item.data : "");
-			return -EINVAL;
-		}
-		*eq = '\0';
-		r = options_set(opt, item.data, eq + 1, err);
-		if (r < 0)
-			return r;
-		text_reset(&item);
-		if (!*p)
-			return 0;
-	}
+	return option_read_list(&option_table, opt, list, NULL, err);
 }
 
 int options_check(const struct options *opt, struct options_error *err)
@@ -508,19 +289,12 @@ void options_show(const struct options *opt, struct text *out)
 			section = row->key;
 		}
 		text_printf(out, "%s = ", dot ? dot + 1 : row->key);
-		row->type->show(row_field(opt, row), out);
+		row->type->show((const char *)opt + row->offset, row, out);
 		text_add_char(out, '\n');
 	}
 }
 
 void options_help(struct text *out)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(option_rows); i++) {
-		const struct option_row *row = &option_rows[i];
-		char left[64];
-
-		snprintf(left, sizeof(left), "%s=%s", row->key, row->type->word);
-		text_printf(out, "  %-28s %s%s%s%s\n", left, row->help, row->fallback ? " [" : "",
-			    row->fallback ? row->fallback : "", row->fallback ? "]" : "");
-	}
+	option_table_help(&option_table, out);
 }

@@ -10,11 +10,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/option.h"
 #include "base/text.h"
 #include "disk/disk.h"
 #include "limit.h"
 
 #define DEFAULT_CONFIG "/etc/sandboxfs.ini"
+
+enum network_mode { NETWORK_PRIVATE, NETWORK_NONE };
 
 struct options {
 	char *state_dir;
@@ -24,7 +27,7 @@ struct options {
 	bool allow_other;
 	uint64_t max_boxes, max_boxes_per_user, max_waiting, max_runs, keep_runs;
 	int64_t keep_removed_ms, stop_timeout_ms;
-	bool keep_on_unmount; /* on_unmount = keep */
+	unsigned int keep_on_unmount; /* on_unmount, of stop|keep */
 	uid_t uid_base;
 	uint64_t uid_count;
 	char *image;
@@ -32,18 +35,13 @@ struct options {
 	uint64_t image_max_size, image_max_files;
 	bool passthrough;
 	/* [network] */
-	bool network_private; /* mode */
+	enum network_mode network_mode;
 	char *network_subnet;
 	uint64_t network_bandwidth; /* bytes/s, UINT64_MAX unlimited */
 	bool network_open_private;
 	/* [limits]: of a box that has none of its own, and what only root may exceed */
 	struct limits limits, max_limits;
 	enum disk_method disk_method;
-};
-
-/* Where a wrong setting came from and what is wrong with it, one sentence. */
-struct options_error {
-	char text[512];
 };
 
 /* Defaults; root_owner and root_group are those who called sudo. 0 or -ENOMEM. */
@@ -53,7 +51,7 @@ void options_free(struct options *opt);
 int options_set(struct options *opt, const char *key, const char *value, struct options_error *err);
 /* Reads an ini file; the first wrong line ends it: -EINVAL and *err with file and line. */
 int options_read_file(struct options *opt, const char *path, struct options_error *err);
-/* Parses "key=value,key=value" as given to -o. A comma in a value is written "\,". */
+/* What -o is given: option_read_list(). -EINVAL and *err. */
 int options_parse_list(struct options *opt, const char *list, struct options_error *err);
 /* Checks what only makes sense together. */
 int options_check(const struct options *opt, struct options_error *err);
