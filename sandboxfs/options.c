@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The option table and the ini file. A new setting is one row here and one field in struct options.
+ * The option table; options_file.c reads the ini file. A new setting is one row here and one field in
+ * struct options.
  * No locks: settings are fixed before any thread starts.
  */
 #include "options.h"
 
 #include <errno.h>
 #include <grp.h>
-#include <ini.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -101,6 +102,27 @@ static const struct option_type type_subnet = {
 	.word = "CIDR|auto", .parse = parse_subnet, .show = option_show_string, .is_string = true
 };
 
+/* Of endpoints: a list, or "none". */
+static int parse_patterns(void *field, const struct option_row *row, const char *value)
+{
+	(void)row;
+	if (!*value)
+		return -EINVAL;
+	return string_replace(field, strcmp(value, "none") ? value : "");
+}
+
+static void show_patterns(const void *field, const struct option_row *row, struct text *out)
+{
+	const char *patterns = *(char *const *)field;
+
+	(void)row;
+	text_add_str(out, *patterns ? patterns : "none");
+}
+
+static const struct option_type type_patterns = {
+	.word = "URL,...", .parse = parse_patterns, .show = show_patterns, .is_string = true
+};
+
 #define FIELD(f) offsetof(struct options, f)
 /* offset, min (which limit) and max of a row */
 #define LIMIT(which) FIELD(limits.of[LIMIT_##which]), LIMIT_##which, 0
@@ -186,6 +208,16 @@ static const struct option_row option_rows[] = {
 	  UINT64_MAX, "unlimited", "bytes a second of a box each way; beyond only root may go" },
 	{ "network.open_private", &option_yes_no, FIELD(network_open_private), 0, 0, "yes",
 	  "may users allow addresses that are not public" },
+	{ "buckets.endpoints", &type_patterns, FIELD(bucket_endpoints), 0, 0, "none",
+	  "servers that users may name in mounts/, with * for any characters but /" },
+	{ "buckets.cache", &option_bytes, FIELD(bucket_cache), 8 << 20, 1ull << 40, "64M",
+	  "memory of a mounted bucket for what is read; more only root may give" },
+	{ "buckets.spool", &option_bytes, FIELD(bucket_spool), 16 << 20, 1ull << 50, "4G",
+	  "disk for what is not in the bucket yet; more only root may give" },
+	{ "buckets.max_mounts", &option_number, FIELD(bucket_mounts), 1, 256, "16",
+	  "buckets mounted in a box (EDQUOT beyond)" },
+	{ "buckets.retry_for", &option_duration, FIELD(bucket_retry_ms), 1, INT_MAX, "30s",
+	  "how long a request to a bucket that fails for the moment is tried again" },
 };
 
 static const struct option_table option_table = { option_rows, ARRAY_SIZE(option_rows) };
@@ -210,49 +242,14 @@ int options_init(struct options *opt)
 void options_free(struct options *opt)
 {
 	option_table_free(&option_table, opt);
+	free(opt->config);
+	text_free(&opt->credentials);
 	*opt = (struct options){ 0 };
 }
 
 int options_set(struct options *opt, const char *key, const char *value, struct options_error *err)
 {
 	return option_set(&option_table, opt, key, value, err);
-}
-
-struct ini_reader {
-	struct options *opt;
-	struct options_error *err;
-};
-
-static int ini_line(void *user, const char *section, const char *name, const char *value)
-{
-	struct ini_reader *reader = user;
-	char key[128];
-
-	if (reader->err->text[0])
-		return 0; /* inih goes on after an error; the first one counts */
-	snprintf(key, sizeof(key), "%s%s%s", section, *section ? "." : "", name);
-	return options_set(reader->opt, key, value, reader->err) == 0;
-}
-
-int options_read_file(struct options *opt, const char *path, struct options_error *err)
-{
-	struct ini_reader reader = { opt, err };
-	_cleanup_fclose_ FILE *file = fopen(path, "re");
-	struct options_error what;
-	int line;
-
-	if (!file) {
-		snprintf(err->text, sizeof(err->text), "%s: %s", path, strerror(errno));
-		return -errno;
-	}
-	err->text[0] = '\0';
-	line = ini_parse_file(file, ini_line, &reader);
-	if (line == 0)
-		return 0;
-	what = *err;
-	snprintf(err->text, sizeof(err->text), "%.200s:%d: %.250s", path, MAX(line, 0),
-		 what.text[0] ? what.text : "not a line of an ini file");
-	return -EINVAL;
 }
 
 int options_parse_list(struct options *opt, const char *list, struct options_error *err)
@@ -292,6 +289,8 @@ void options_show(const struct options *opt, struct text *out)
 		row->type->show((const char *)opt + row->offset, row, out);
 		text_add_char(out, '\n');
 	}
+	if (opt->credentials.len)
+		text_add(out, opt->credentials.data, opt->credentials.len);
 }
 
 void options_help(struct text *out)

@@ -42,6 +42,14 @@ struct options {
 	/* [limits]: of a box that has none of its own, and what only root may exceed */
 	struct limits limits, max_limits;
 	enum disk_method disk_method;
+	/* [buckets] */
+	char *bucket_endpoints; /* "": none */
+	uint64_t bucket_cache, bucket_spool, bucket_mounts;
+	int64_t bucket_retry_ms;
+	/* The ini file's absolute path, NULL: none was read; its sections [credentials NAME] as they
+	 * may be shown. What is secret in them is not kept. */
+	char *config;
+	struct text credentials;
 };
 
 /* Defaults; root_owner and root_group are those who called sudo. 0 or -ENOMEM. */
@@ -49,7 +57,10 @@ int options_init(struct options *opt);
 void options_free(struct options *opt);
 /* Sets one key ("memory" of section "limits" is "limits.memory"). -EINVAL and *err. */
 int options_set(struct options *opt, const char *key, const char *value, struct options_error *err);
-/* Reads an ini file; the first wrong line ends it: -EINVAL and *err with file and line. */
+/*
+ * Reads an ini file; the first wrong line ends it: -EINVAL and *err with file and line. Sections
+ * [credentials NAME] are checked for unknown keys and otherwise left to those who need them.
+ */
 int options_read_file(struct options *opt, const char *path, struct options_error *err);
 /* What -o is given: option_read_list(). -EINVAL and *err. */
 int options_parse_list(struct options *opt, const char *list, struct options_error *err);
