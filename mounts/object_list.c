@@ -278,6 +278,30 @@ static void add_list_params(struct request *request, const struct object_list *l
 		request_param(request, "start-after", list->start_after);
 }
 
+/*
+ * A server may list anything. What does not begin with the prefix would be taken for a name below it,
+ * and be renamed or removed with it; the place that was asked for already would be so for ever.
+ */
+static int check_page(struct request *request, const struct object_list *list,
+		      const struct object_page *page)
+{
+	const char *prefix = list->prefix ? list->prefix : "";
+	size_t len = strlen(prefix);
+
+	for (size_t i = 0; i < page->n; i++) {
+		const struct object_entry *e = &page->entries[i];
+
+		if (e->key_len < len || memcmp(e->key, prefix, len))
+			return request_refuse(request, -EPROTO,
+					      "%s lists %.200s, which was not asked for",
+					      request->store->origin, e->key);
+	}
+	if (page->next && list->next && !strcmp(page->next, list->next))
+		return request_refuse(request, -EPROTO, "the listing of %s goes in circles",
+				      request->store->origin);
+	return 0;
+}
+
 int object_list(struct object_store *store, struct object_call *call,
 		const struct object_list *list, struct object_page *page)
 {
@@ -294,6 +318,10 @@ int object_list(struct object_store *store, struct object_call *call,
 	r = request_run(&request);
 	if (r == 0 && fill_page(&raw, page) < 0)
 		r = request_refuse(&request, -ENOMEM, "out of memory");
+	if (r == 0)
+		r = check_page(&request, list, page);
+	if (r < 0)
+		object_page_free(page);
 	return r;
 }
 
