@@ -26,5 +26,7 @@ extern pthread_mutex_t tree_lock;
 
 /* A line of the log for a request that failed, and the errno that its asker gets. */
 int bucket_failed(const char *what, const char *key, int error, const struct object_call *call);
+/* The same for a listing, which never says that there is nothing: never -ENOENT. */
+int bucket_list_failed(const char *key, int error, const struct object_call *call);
 
 #endif

@@ -190,7 +190,7 @@ static int probe_directory(const char *dir_key, const char *name, bool *there)
 	list.prefix = prefix.data;
 	r = object_list(the_store, &call, &list, &found);
 	if (r < 0)
-		return bucket_failed("list", list.prefix, r, &call);
+		return bucket_list_failed(list.prefix, r, &call);
 	*there = found.n > 0;
 	return 0;
 }
@@ -315,7 +315,7 @@ int listing_ask(const struct listing *listing, const char *dir_key, struct objec
 	struct object_list list = { .prefix = dir_key, .delimiter = "/", .next = listing->next };
 	int r = object_list(the_store, &call, &list, page);
 
-	return r < 0 ? bucket_failed("list", dir_key, r, &call) : 0;
+	return r < 0 ? bucket_list_failed(dir_key, r, &call) : 0;
 }
 
 int listing_take(struct listing *listing, const char *dir_key, struct object_page *page)

@@ -110,6 +110,9 @@ int bucket_failed(const char *what, const char *key, int error, const struct obj
 {
 	char shown[300];
 
+	/* Not the object is missing but all of them: nobody may take that for an empty directory. */
+	if (error == -ENOENT && !strcmp(call->error.code, "NoSuchBucket"))
+		error = -EIO;
 	if (error == -ENOENT || error == -ECANCELED || error == -EEXIST)
 		return error == -ECANCELED ? -EIO : error;
 	log_warn("%s %s: %s", what, text_escape(shown, sizeof(shown), key),
@@ -123,6 +126,12 @@ int bucket_failed(const char *what, const char *key, int error, const struct obj
 	default:
 		return error;
 	}
+}
+
+int bucket_list_failed(const char *key, int error, const struct object_call *call)
+{
+	/* readdir(3) takes ENOENT for the end of the directory. */
+	return bucket_failed("list", key, error == -ENOENT ? -EIO : error, call);
 }
 
 static int open_store(const struct credentials *keys, struct options_error *err)

@@ -120,7 +120,7 @@ static int any_below(const char *prefix)
 	struct object_list list = { .prefix = prefix, .max = 1 };
 	int r = object_list(the_store, &call, &list, &page);
 
-	return r < 0 ? bucket_failed("list", prefix, r, &call) : page.n > 0;
+	return r < 0 ? bucket_list_failed(prefix, r, &call) : page.n > 0;
 }
 
 static int ask_one(const char *key, struct found *found)
@@ -133,7 +133,7 @@ static int ask_one(const char *key, struct found *found)
 	char below[OBJECT_KEY_MAX + 2];
 
 	if (r < 0)
-		return bucket_failed("list", key, r, &call);
+		return bucket_list_failed(key, r, &call);
 	*found = (struct found){ 0 };
 	for (size_t i = 0; i < page.n; i++) {
 		const struct object_entry *e = &page.entries[i];

@@ -164,7 +164,7 @@ static int move_list(struct move *m, const char *from, const char *to)
 
 		r = object_list(the_store, &call, &list, &page);
 		if (r < 0)
-			return bucket_failed("list", from, r, &call);
+			return bucket_list_failed(from, r, &call);
 		for (size_t i = 0; i < page.n && r == 0; i++)
 			r = m->n == m->room ? -EXDEV
 					    : move_add(m, &page.entries[i], strlen(from), to);
