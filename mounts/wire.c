@@ -261,7 +261,9 @@ static enum wire_end end_of_error(CURL *curl, const struct exchange *x, CURLcode
 	case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9: anything at all */
 	case CURLE_WEIRD_SERVER_REPLY:
 		return fail(request, -EPROTO, why);
-	case CURLE_OUT_OF_MEMORY:
+	case CURLE_OUT_OF_MEMORY: /* libcurl also says so of headers beyond its own bound */
+		if (request->answer.status)
+			return fail(request, -EPROTO, "the headers of the answer have no end");
 		return fail(request, -ENOMEM, why);
 	case CURLE_URL_MALFORMAT:
 		return fail(request, -EINVAL, why);
