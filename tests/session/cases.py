@@ -286,7 +286,7 @@ CASES = [
          "new 137 signalled", signals=[("KILL", 150)]),
     case("TERM, only the shell", "while :; do :; done",
          dict(bash="lives 143", sh="new 143"), signals=[("TERM", 150)]),
-    case("USR1 to the child", "sh -c 'trap \"echo got\" USR1; sleep 0.5; echo end'",
+    case("USR1 to the child", "sh -c 'trap \"echo got\" USR1; sleep 5; echo end'",
          "lives 0", out="got\nend\n", signals=[("USR1", 150)]),
     case("INT, set -m", "set -m 2>/dev/null; sleep 100; echo after",
          dict(bash="lives 130", sh="new 130"), signals=[("INT", 150)]),
