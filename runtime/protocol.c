@@ -33,6 +33,18 @@ static const char *const run_words[N_RUN_STATES] = {
 	[RUN_OOM] = "oom",	 [RUN_FAILED] = "failed",	[RUN_LOST] = "lost",
 };
 
+static const char *const bucket_words[N_BUCKET_STATES] = {
+	[BUCKET_STARTING] = "starting",
+	[BUCKET_MOUNTED] = "mounted",
+	[BUCKET_FAILED] = "failed",
+	[BUCKET_GONE] = "gone",
+};
+
+const char *bucket_state_word(enum bucket_state state)
+{
+	return state < N_BUCKET_STATES ? bucket_words[state] : "unknown";
+}
+
 const char *box_state_word(enum box_state state)
 {
 	return state < N_BOX_STATES ? box_words[state] : "unknown";

@@ -80,6 +80,17 @@ enum msg_type {
 			      none any more. Reply when eth0 works */
 	MSG_LIMIT,	   /* one field, as of MSG_START: a limit that holds from now on. Reply: it
 			      does, or why the old one still does: -EBUSY, -EOPNOTSUPP, … */
+	MSG_BUCKET,	   /* mounts a bucket in the box; fields: those of a mount in runtime.h.
+			      Reply: it is mounted and one request to the bucket has succeeded; or an
+			      errno, and nothing is left. 0 at once if it is mounted with the same
+			      settings; -EEXIST: with others */
+	MSG_BUCKET_END, /* fields bucket=: unmounts. -ENOENT; -EBUSY: something is not in the bucket
+			      yet, a program has a file open for writing, or another bucket is
+			      mounted inside: all stays as it is */
+	MSG_BUCKET_FLUSH, /* fields bucket=. Reply: everything written until now is in the bucket, or
+			      the errno of what is not; -ENOTCONN: nothing serves it just now */
+	MSG_BUCKET_STATUS, /* fields bucket=: MSG_BUCKET_TEXT, then the reply. Answered also while
+			      the bucket's server is not */
 
 	/* Keeper to daemon. */
 	MSG_WELCOME =
@@ -116,6 +127,11 @@ enum msg_type {
 	MSG_IDLE, /* the box has been idle for as long as its limit says: v0 = how many messages of
 		     this daemon's it has seen till now; v1 = 0: it could be stopped, nothing runs;
 		     1: frozen */
+	MSG_BUCKET_STATE, /* v0 = enum bucket_state; fields bucket=, why= (the last error, with
+			     BUCKET_FAILED). Sent when it changes, and for each mount that is not
+			     BUCKET_GONE after MSG_WELCOME, behind MSG_SESSION */
+	MSG_BUCKET_TEXT,  /* tag = that of its request, payload: lines "key: value" on what has been
+			     going on; no secret is in it. Before the reply to MSG_BUCKET_STATUS */
 };
 
 enum {
@@ -153,6 +169,16 @@ enum run_state {
 	N_RUN_STATES,
 };
 
+/* Of a mounted bucket. The words of `mounts/NAME`; bucket_state_word() gives them. */
+enum bucket_state {
+	BUCKET_STARTING, /* what is asked of the mount waits */
+	BUCKET_MOUNTED,
+	BUCKET_FAILED, /* what is asked of the mount fails; it is tried again in a while */
+	BUCKET_GONE,   /* unmounted, or it could not be mounted to begin with */
+	N_BUCKET_STATES,
+};
+
+const char *bucket_state_word(enum bucket_state state);
 const char *box_state_word(enum box_state state);
 const char *run_state_word(enum run_state state);
 /* The state of that word, or -EINVAL. */

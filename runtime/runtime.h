@@ -34,6 +34,34 @@
  *   env.NAME=VALUE    the whole environment that the session's shell starts with
  *   cwd=PATH          working directory of the session's shell (else /workspace)
  *   tz=PATH           the host's zone file below /usr/share/zoneinfo, may be absent
+ *   bucket.NAME=TEXT  a bucket that is mounted before anything runs in the box; TEXT is a record
+ *                     (base/kv.h) of the fields below but bucket. The box starts also if its server
+ *                     does not answer: the mount is there, what is asked of it fails, and it is tried
+ *                     again (MSG_BUCKET_STATE). A target that cannot be mounted on: likewise, and the
+ *                     box starts without it
+ *
+ * Fields of a mounted bucket (MSG_BUCKET, bucket.NAME):
+ *   bucket=NAME       1 to 63 bytes, as a box's name
+ *   source=s3://BUCKET[/PREFIX]
+ *   target=PATH       absolute, without "." and ".." and links; directories that are not there are
+ *                     made. Not the box's / nor in its /proc /sys /dev /run/box: -EINVAL
+ *   readonly=yes      default no
+ *   uid=UID           host uid of whom the box belongs to: whose keys may be used
+ *   config=PATH       the ini file, and
+ *   credentials=NAME  its section [credentials NAME]; which must allow uid. Else
+ *   profile=NAME      that profile of uid's ~/.aws/credentials. Else
+ *   access_key_id= secret_access_key= session_token=
+ *                     keys of the daemon's environment, if uid is its own. Else uid's default
+ *                     profile, if it has one; else requests are not signed
+ *   endpoint=URL      the user's own wish, and so may
+ *   endpoints=PATTERNS  must allow it (as in the ini file), also if it is the profile's: -EACCES.
+ *                     Absent or empty: none is allowed
+ *   region= style=    the user's wish
+ *   memory= spool_size=  bytes (SIZE of sandbox-bucket): read ahead and kept; waiting for upload
+ *   set.KEY=VALUE     further settings of sandbox-bucket(1) that the daemon answers for, such as
+ *                     set.ttl, set.retry_for, set.ca_file
+ * A section that has an endpoint or region fixes it: another endpoint= or region= is -EINVAL. What is
+ * unknown is ignored.
  *
  * Files of a box's folder (made by the daemon with mode 0700, root's):
  *   BOX_META          the daemon's settings of the box (see sandboxfs/store.h)
@@ -43,6 +71,8 @@
  *   runs/N/           one folder a run: RUN_SCRIPT, RUN_OUT, RUN_ERR, RUN_ORDER, RUN_GAPS,
  *                     RUN_RECORD; one that was removed is called RUN_GONE_PREFIX N first
  *   logs/SESSION      index of a session's transcript (log_index.h)
+ *   buckets/NAME/     where what is written to a bucket lies until it is in it, and what is left to
+ *                     be cleaned up there after a crash; belongs to the mount's process
  *   DISK_IMAGE        where it is there workspace/ and system/ are in it (disk/disk.h)
  *   KEEPER_SOCKET, KEEPER_LOCK
  *
@@ -71,9 +101,11 @@
 #define KEEPER_PROGRAM "sandbox-keeper"
 #define INIT_PROGRAM "sandbox-init"
 #define IMAGE_PROGRAM "sandbox-image"
+#define BUCKET_PROGRAM "sandbox-bucket"
 #define KEEPER_SOCKET "keeper.sock"
 #define KEEPER_LOCK "keeper.lock"
 #define BOX_META "meta"
+#define BOX_BUCKETS "buckets"
 #define RUN_SCRIPT "cmd"
 #define RUN_OUT "out"
 #define RUN_ERR "err"
