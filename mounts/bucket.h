@@ -29,4 +29,13 @@ int bucket_failed(const char *what, const char *key, int error, const struct obj
 /* The same for a listing, which never says that there is nothing: never -ENOENT. */
 int bucket_list_failed(const char *key, int error, const struct object_call *call);
 
+struct credentials;
+
+/*
+ * Opens the store, asks it whether the bucket is there, and if so runs session(arg) on it, which is
+ * one of session.h. Signals are blocked from here on. keys are wiped. 0 or -errno, *err may say why.
+ */
+int bucket_serve(struct credentials *keys, int (*session)(void *arg), void *arg,
+		 struct options_error *err);
+
 #endif

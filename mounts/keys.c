@@ -11,11 +11,20 @@
 
 #include "base/cleanup.h"
 
+static int (*asked)(struct credentials *out, struct object_error *error);
+
+void keys_ask(int (*ask)(struct credentials *out, struct object_error *error))
+{
+	asked = ask;
+}
+
 static int find(struct credentials *out, const struct options *opt, struct object_error *error)
 {
 	uid_t uid = getuid();
 	int r;
 
+	if (asked)
+		return asked(out, error);
 	if (opt->credentials)
 		return credentials_from_ini(out, opt->config, opt->credentials, uid, error);
 	if (opt->profile)

@@ -15,4 +15,7 @@ int keys_load(struct credentials *out, struct options *opt, struct object_error 
 /* For object_settings.renew: asks the same places again. */
 int keys_renew(void *arg, struct object_credentials *fresh);
 
+/* From now on keys come from there instead. */
+void keys_ask(int (*ask)(struct credentials *out, struct object_error *error));
+
 #endif

@@ -27,7 +27,9 @@
 #include "node.h"
 #include "pool.h"
 #include "removals.h"
+#include "served.h"
 #include "session.h"
+#include "status.h"
 
 struct object_store *the_store;
 pthread_mutex_t tree_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -117,6 +119,7 @@ int bucket_failed(const char *what, const char *key, int error, const struct obj
 		return error == -ECANCELED ? -EIO : error;
 	log_warn("%s %s: %s", what, text_escape(shown, sizeof(shown), key),
 		 call->error.text[0] ? call->error.text : strerror(-error));
+	status_note_error(call->error.text[0] ? call->error.text : strerror(-error));
 	/* What a program that reads and writes files can make something of. */
 	switch (error) {
 	case -EINVAL:
@@ -220,9 +223,47 @@ static char *find_mountpoint(const char *path)
 	return realpath(path, NULL);
 }
 
+/* Everything that stands on the store, from its first request to its last. */
+int bucket_serve(struct credentials *keys, int (*session)(void *arg), void *arg,
+		 struct options_error *err)
+{
+	int r;
+
+	block_signals();
+	/* Memory of large buffers goes back to the system at once. */
+	mallopt(M_MMAP_THRESHOLD, 1 << 17);
+	mallopt(M_ARENA_MAX, 4);
+	pool_init((unsigned)the_options.jobs);
+	r = open_store(keys, err);
+	credentials_free(keys);
+	if (r == 0)
+		r = nodes_init();
+	if (r < 0)
+		return r;
+	journal_open();
+	r = session(arg);
+	removals_stop();
+	pool_stop();
+	nodes_free();
+	journal_close();
+	return r;
+}
+
+struct mounting {
+	const char *source, *mountpoint;
+};
+
+static int mount_and_serve(void *arg)
+{
+	const struct mounting *m = arg;
+
+	return session_run(m->source, m->mountpoint, on_ready);
+}
+
 static int run(const struct command_line *line, struct credentials *keys, struct options_error *err)
 {
 	_cleanup_free_ char *mountpoint = find_mountpoint(line->mountpoint);
+	struct mounting mounting = { line->source, mountpoint };
 	struct stat st;
 	int r;
 
@@ -236,24 +277,7 @@ static int run(const struct command_line *line, struct credentials *keys, struct
 		if (r < 0)
 			return r;
 	}
-	block_signals();
-	/* Memory of large buffers goes back to the system at once. */
-	mallopt(M_MMAP_THRESHOLD, 1 << 17);
-	mallopt(M_ARENA_MAX, 4);
-	pool_init((unsigned)the_options.jobs);
-	r = open_store(keys, err);
-	credentials_free(keys);
-	if (r == 0)
-		r = nodes_init();
-	if (r < 0)
-		return r;
-	journal_open();
-	r = session_run(line->source, mountpoint, on_ready);
-	removals_stop();
-	pool_stop();
-	nodes_free();
-	journal_close();
-	return r;
+	return bucket_serve(keys, mount_and_serve, &mounting, err);
 }
 
 int main(int argc, char **argv)
@@ -264,6 +288,8 @@ int main(int argc, char **argv)
 	int r;
 
 	log_init("sandbox-bucket", LOG_LEVEL_INFO);
+	if (argc == 2 && !strcmp(argv[1], "--served"))
+		served_main();
 	r = options_init(&the_options);
 	if (r == 0)
 		r = read_arguments(argc, argv, &line, &err);

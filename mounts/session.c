@@ -107,13 +107,18 @@ static void leave(void)
 	_exit(r < 0 ? 1 : 0);
 }
 
-static void tidy(void)
+void session_tidy(void)
 {
 	readers_trim();
 	pthread_mutex_lock(&tree_lock);
 	listings_expire();
 	pthread_mutex_unlock(&tree_lock);
 	malloc_trim(1 << 18);
+}
+
+bool session_has_ended(void)
+{
+	return atomic_load(&session.ended);
 }
 
 static void show_status(void)
@@ -152,7 +157,7 @@ static void *watch(void *arg)
 		else if (number > 0 && number != SIGUSR2)
 			leave();
 		else
-			tidy();
+			session_tidy();
 	}
 	return NULL;
 }
@@ -192,7 +197,7 @@ static int serve(void)
 	return r < 0 ? r : 0;
 }
 
-static int serve_with_signals(void)
+static int serve_with_signals(void *(*watcher_main)(void *signals))
 {
 	sigset_t signals;
 	pthread_t watcher;
@@ -204,7 +209,7 @@ static int serve_with_signals(void)
 	sigaddset(&signals, SIGHUP);
 	sigaddset(&signals, SIGUSR1);
 	sigaddset(&signals, SIGUSR2);
-	r = -pthread_create(&watcher, NULL, watch, &signals);
+	r = -pthread_create(&watcher, NULL, watcher_main, &signals);
 	if (r < 0)
 		return r;
 	r = serve();
@@ -215,7 +220,8 @@ static int serve_with_signals(void)
 	return r < 0 ? r : saved;
 }
 
-int session_run(const char *source, const char *mountpoint, void (*ready)(void))
+/* mountpoint may also be /dev/fd/N, a mount that somebody else has made (fuse_session_mount()). */
+static int run_at(const char *source, const char *mountpoint, void *(*watcher)(void *signals))
 {
 	_cleanup_free_ char *options = mount_options(source);
 	char *argv[] = { "sandbox-bucket", "-o", options, NULL };
@@ -224,16 +230,31 @@ int session_run(const char *source, const char *mountpoint, void (*ready)(void))
 
 	if (!options)
 		return -ENOMEM;
-	session.mountpoint = mountpoint;
-	session.ready = ready;
 	session.se = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), NULL);
 	if (!session.se)
 		return -EINVAL;
 	if (fuse_session_mount(session.se, mountpoint) == 0) {
-		r = serve_with_signals();
+		r = serve_with_signals(watcher);
 		fuse_session_unmount(session.se);
 	}
 	fuse_session_destroy(session.se);
 	fuse_opt_free_args(&args);
 	return r;
+}
+
+int session_run(const char *source, const char *mountpoint, void (*ready)(void))
+{
+	session.mountpoint = mountpoint;
+	session.ready = ready;
+	return run_at(source, mountpoint, watch);
+}
+
+int session_serve(const char *source, int fuse_fd, void (*ready)(void),
+		  void *(*watcher)(void *signals))
+{
+	char mountpoint[32];
+
+	snprintf(mountpoint, sizeof(mountpoint), "/dev/fd/%d", fuse_fd);
+	session.ready = ready;
+	return run_at(source, mountpoint, watcher);
 }

@@ -35,12 +35,12 @@ enum {
 #define BUCKET_SAY_FLUSH "flush"
 /* May the mount be taken away? Answer: error=EBUSY and why= if something would be lost. */
 #define BUCKET_SAY_END "end"
-/* The mount is gone, or going: saves everything and ends, with exit status 0 if all is saved. */
+/* The mount is gone, or going: saves everything, answers and ends, with exit status 0 if all is saved. */
 #define BUCKET_SAY_SAVE "save"
 
 /* --- sandbox-bucket to keeper --- */
 
-/* To all requests but the last: tag=, error=ERRNO (0: done), why=SENTENCE if not 0. */
+/* tag=, error=ERRNO (0: done), why=SENTENCE if not 0. */
 #define BUCKET_SAY_ANSWER "answer"
 /* The bucket has answered one request, and the mount does from now on. */
 #define BUCKET_SAY_READY "ready"

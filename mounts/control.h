@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The conversation with the keeper of the box that the mount is in (base/bucket.h). */
+#ifndef MOUNTS_CONTROL_H
+#define MOUNTS_CONTROL_H
+
+#include <stddef.h>
+
+/*
+ * The first packet, BUCKET_SAY_SETTINGS: its fields without say=, which are the caller's to wipe and
+ * free. -errno, -ETIMEDOUT if none comes.
+ */
+int control_receive_settings(char **fields, size_t *len);
+void control_say_ready(void);
+void control_say_failed(int error, const char *why);
+
+/*
+ * A session_watcher: answers the keeper until the session has ended. With BUCKET_SAY_SAVE, with TERM,
+ * and once the keeper is gone it saves everything and ends the process.
+ */
+void *control_watch(void *signals);
+
+#endif
