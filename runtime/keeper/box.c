@@ -23,6 +23,7 @@
 #include "cgroup.h"
 #include "group.h"
 #include "init_client.h"
+#include "mounter.h"
 #include "stages.h"
 
 enum {
@@ -192,6 +193,7 @@ void box_destroy(struct box *box)
 		return;
 	close_fd(&box->network);
 	close_fd(&box->network_ns);
+	mounter_end(&box->mounter, box->mounter_pid);
 	r = box_kill_processes(box, true, END_PATIENCE_MS);
 	if (r == 0)
 		waitid(P_PIDFD, (id_t)box->init_pidfd, &info, WEXITED | WNOHANG);

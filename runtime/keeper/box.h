@@ -54,6 +54,8 @@ struct box {
 	int usr;	/* O_PATH, its /usr, an overlay of its own: held for box_close() */
 	int network;	/* to sandbox-net: the box has a link as long as it is open. -1: none */
 	int network_ns; /* its network namespace */
+	int mounter;	/* mounter.h; -1: none */
+	pid_t mounter_pid;
 	char network_why[256]; /* why it has no network after all */
 	struct cgroup *cgroup;
 	struct groups *groups;	  /* NULL where the machine can make none */

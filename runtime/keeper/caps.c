@@ -35,6 +35,14 @@ static const uint64_t keeper_caps = CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(DAC_REA
 				    CAP(SETUID) | CAP(SYS_PTRACE) | CAP(SYS_RESOURCE);
 
 /*
+ * The mounter's: making and attaching a mount, entering the box's mount namespace (SYS_CHROOT;
+ * SYS_PTRACE to open it), making directories there as the box's root (SETPCAP for caps_count_as()).
+ */
+static const uint64_t mounter_caps = CAP(SYS_ADMIN) | CAP(SYS_CHROOT) | CAP(SYS_PTRACE) |
+				     CAP(DAC_OVERRIDE) | CAP(DAC_READ_SEARCH) | CAP(SETUID) |
+				     CAP(SETGID) | CAP(SETPCAP);
+
+/*
  * sandbox-net's: links and rules, entering the boxes' network namespaces, its name server's ids and
  * end, and the logs in the boxes' folders.
  */
@@ -129,6 +137,11 @@ static int cut_to(uint64_t caps)
 int caps_cut_keeper(void)
 {
 	return cut_to(keeper_caps);
+}
+
+int caps_cut_mounter(void)
+{
+	return cut_to(mounter_caps);
 }
 
 int caps_cut_net(void)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Which capabilities a box may ever have, and which its keeper and sandbox-net keep. */
+/* Which capabilities a box may ever have, and which its keeper, its mounter and sandbox-net keep. */
 #ifndef KEEPER_CAPS_H
 #define KEEPER_CAPS_H
 
@@ -17,6 +17,9 @@ int caps_cut_box(void);
 
 /* In the keeper, once the box runs: what it still needs, and no new privilege ever. */
 int caps_cut_keeper(void);
+
+/* In the mounter, as it begins. 0 or -errno. */
+int caps_cut_mounter(void);
 
 /* In sandbox-net, as it begins. 0 or -errno. */
 int caps_cut_net(void);

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "keeper/buckets.h"
 #include "keeper/keeper.h"
 #include "keeper/uplink.h"
 #include "keeper/processes.h"
@@ -20,8 +21,11 @@
 
 enum {
 	LOOK_EVERY_MS = 3,
-	TERM_AGAIN_LOOKS = 15,	 /* in which who was being forked at the TERM gets it again */
-	KILL_PATIENCE_MS = 5000, /* for processes in uninterruptible sleep */
+	LOOK_EVERY_BUCKETS_MS = 10, /* as it may take longer then */
+	TERM_AGAIN_LOOKS = 15,	    /* in which who was being forked at the TERM gets it again */
+	KILL_PATIENCE_MS = 5000,    /* for processes in uninterruptible sleep */
+	ABORT_PATIENCE_MS = 2000,   /* for those of them whose files were being saved */
+	SAVE_LOOK_MS = 50,
 	DESTROY_TIMEOUT_MS = 1000,
 	CODE_KILLED = 128 + SIGKILL,
 };
@@ -98,26 +102,75 @@ static void ending_finish(struct keeper *k)
 	daemon_reply(&k->daemon, k->destroy_tag, 0, NULL);
 }
 
-void ending_box_lost(struct keeper *k, const char *why)
+static void finish_lost(struct keeper *k)
 {
-	bool oom;
+	bool oom = box_oom_killed(&k->box);
+	const char *why = k->lost_why;
 
-	if (k->ending == ENDING_DONE)
-		return;
-	if (k->ending) {
-		ending_finish(k);
-		return;
-	}
-	log_error("the box is lost: %s", why);
-	oom = box_oom_killed(&k->box);
-	k->ending = ENDING_KILL;
 	box_kill_processes(&k->box, true, DESTROY_TIMEOUT_MS);
 	end_all_runs(k, oom ? RUN_OOM : RUN_LOST);
 	forget_box(k);
 	keeper_set_state(k, BOX_FAILED,
 			 oom ? "the box ran out of memory, and its init was killed" : why);
 	daemon_reply(&k->daemon, k->kill_tag, -EIO, why);
+	daemon_reply(&k->daemon, k->stop_tag, 0, NULL);
+	daemon_reply(&k->daemon, k->destroy_tag, 0, NULL);
 	answer_ends(k);
+}
+
+/*
+ * No process uses a file any more, or patience with them is at its end: true when all that they wrote
+ * to buckets is saved, or cannot be.
+ */
+static bool save_buckets(struct keeper *k, bool alive)
+{
+	if (alive && buckets_patience_ms(k) && !k->aborted) {
+		k->aborted = true;
+		buckets_abort(k);
+		k->ending_until_ms = monotonic_ms() + ABORT_PATIENCE_MS;
+		loop_timer_set(&k->loop, &k->ending_timer, LOOK_EVERY_MS);
+		return false;
+	}
+	if (buckets_save(k, k->at_once))
+		return true;
+	loop_timer_set(&k->loop, &k->ending_timer, SAVE_LOOK_MS);
+	return false;
+}
+
+/* The box is lost, and its last processes may be closing files of its buckets. */
+static void lost_step(struct keeper *k)
+{
+	bool alive = box_kill_processes(&k->box, true, 0) < 0;
+
+	if (alive && monotonic_ms() < k->ending_until_ms)
+		loop_timer_set(&k->loop, &k->ending_timer, SAVE_LOOK_MS);
+	else if (save_buckets(k, alive))
+		finish_lost(k);
+}
+
+static int64_t kill_patience_ms(const struct keeper *k)
+{
+	return MAX((int64_t)KILL_PATIENCE_MS, buckets_patience_ms(k));
+}
+
+void ending_box_lost(struct keeper *k, const char *why)
+{
+	if (k->ending == ENDING_DONE)
+		return;
+	/* init is not heard any more, and its end would be said for ever. */
+	loop_remove(&k->loop, &k->init_events);
+	loop_remove(&k->loop, &k->init_death);
+	k->init_gone = true;
+	if (k->ending) {
+		loop_timer_set(&k->loop, &k->ending_timer, 0);
+		return;
+	}
+	log_error("the box is lost: %s", why);
+	k->lost_why = why;
+	k->ending = ENDING_KILL;
+	k->at_once = true;
+	k->ending_until_ms = monotonic_ms() + kill_patience_ms(k);
+	lost_step(k);
 }
 
 /* MSG_KILL: are all gone, and have the sessions seen their shells go? */
@@ -158,39 +211,48 @@ void ending_timer_fire(struct loop_timer *timer)
 	bool late = monotonic_ms() >= k->ending_until_ms;
 	bool alive;
 
+	if (k->lost_why) {
+		lost_step(k);
+		return;
+	}
 	if (k->killing && !k->ending) {
 		kill_step(k);
 		return;
 	}
 	/* A shell counts until init has said how it ended; one may also be on its way still. */
-	alive = has_shells(k) || k->spawns.first || processes_count_children(k->box.init_pid) > 0;
+	alive = !k->init_gone &&
+		(has_shells(k) || k->spawns.first || processes_count_children(k->box.init_pid) > 0);
 	if (alive && k->ending == ENDING_TERM && !late) {
 		if (++k->ending_looks <= TERM_AGAIN_LOOKS)
 			processes_signal_young(k->box.init_pid, SIGTERM,
 					       k->ending_ticks - YOUNG_TICKS);
 	} else if (alive && k->ending == ENDING_TERM) {
 		k->ending = ENDING_KILL;
-		k->ending_until_ms = monotonic_ms() + KILL_PATIENCE_MS;
+		k->ending_until_ms = monotonic_ms() + kill_patience_ms(k);
 		box_kill_processes(&k->box, false, 0);
 	} else if (alive && !late) {
 		box_kill_processes(&k->box, false, 0);
 	} else {
+		if (!save_buckets(k, alive))
+			return;
 		if (alive)
 			log_warn("some processes did not end when they were killed");
 		ending_finish(k);
 		return;
 	}
-	loop_timer_set(&k->loop, timer, LOOK_EVERY_MS);
+	loop_timer_set(&k->loop, timer,
+		       buckets_patience_ms(k) ? LOOK_EVERY_BUCKETS_MS : LOOK_EVERY_MS);
 }
 
 void ending_begin(struct keeper *k, int64_t patience_ms)
 {
 	bool first = k->ending == ENDING_NOT;
 
+	k->at_once |= patience_ms < 0;
 	if (!first && (k->ending != ENDING_TERM || patience_ms >= 0))
 		return;
 	k->ending = patience_ms < 0 ? ENDING_KILL : ENDING_TERM;
-	k->ending_until_ms = monotonic_ms() + (patience_ms < 0 ? KILL_PATIENCE_MS : patience_ms);
+	k->ending_until_ms = monotonic_ms() + (patience_ms < 0 ? kill_patience_ms(k) : patience_ms);
 	if (k->state == BOX_FROZEN)
 		box_thaw(&k->box);
 	if (first)

@@ -61,6 +61,7 @@ void keeper_say_welcome(struct keeper *k)
 	daemon_send_fds(&k->daemon, &m, fields.data, fds, 2);
 	for (struct session *s = k->sessions; s; s = s->next)
 		session_say(s);
+	buckets_say(k);
 }
 
 void keeper_thawed(struct keeper *k)
@@ -216,6 +217,11 @@ static int keeper_start(struct keeper *k, const struct msg *start, struct failur
 	groups_serve(k->box.groups, &k->loop);
 	k->started_us = realtime_us();
 	r = limits_begin(k, why);
+	if (r == 0) {
+		r = buckets_begin(k);
+		if (r < 0)
+			fail(why, r, "mount the buckets");
+	}
 	if (r == 0)
 		r = start_service(k, why);
 	if (r < 0)
@@ -238,6 +244,7 @@ static void reply_failure(struct keeper *k, uint64_t tag, const struct failure *
 static void keeper_close(struct keeper *k)
 {
 	terminals_close(k);
+	buckets_close(k);
 	for (struct session *s = k->sessions; s; s = s->next)
 		s->unsettled = NULL;
 	if (k->runs_open)

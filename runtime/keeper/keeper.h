@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "keeper/box.h"
+#include "keeper/buckets.h"
 #include "keeper/daemon.h"
 #include "keeper/loop.h"
 #include "keeper/run.h"
@@ -59,6 +60,7 @@ struct keeper {
 	uint64_t n_controls; /* control folders so far: their numbers are not used again */
 	struct terminals terminals;
 	struct spawns spawns;
+	struct buckets buckets;
 	struct loop_source init_events, init_death, signals;
 	struct loop_source network_events; /* while sandbox-net is asked */
 	uint64_t network_tag;
@@ -72,6 +74,8 @@ struct keeper {
 	uint64_t stop_tag, destroy_tag; /* to be answered at the end; 0 none */
 	uint64_t kill_tag;		/* of a MSG_KILL under way */
 	bool killing;
+	const char *lost_why; /* the box has failed, and its buckets are being saved */
+	bool init_gone, aborted, at_once;
 };
 
 /* From MSG_START to the end of the box. link is taken. Returns the exit status. */

@@ -13,6 +13,7 @@
 #include "base/kv.h"
 #include "keeper/keeper.h"
 #include "keeper/box_limits.h"
+#include "keeper/buckets.h"
 #include "keeper/idle.h"
 #include "keeper/own.h"
 #include "keeper/session.h"
@@ -47,6 +48,7 @@ static int handle_hello(struct keeper *k, struct request *q)
 	k->idle.n_messages = 1;
 	/* Who waited for these has gone, and the new daemon counts its own. */
 	k->stop_tag = k->destroy_tag = k->kill_tag = 0;
+	buckets_forget_daemon(k);
 	for (struct session *s = k->sessions; s; s = s->next)
 		s->end_tag = 0;
 	/* What has ended meanwhile is found on disk, by its record. */
@@ -321,6 +323,37 @@ static int handle_network(struct keeper *k, struct request *q)
 	return r == 1 ? REPLIES_LATER : r;
 }
 
+/* 1, 0 or -errno, as the functions of buckets.h say it. */
+static int later(int r)
+{
+	return r == 1 ? REPLIES_LATER : r;
+}
+
+static int handle_bucket(struct keeper *k, struct request *q)
+{
+	return later(buckets_mount(k, q->payload, q->m->len, q->m->tag, &q->why));
+}
+
+static const char *bucket_of(const struct request *q)
+{
+	return field_get(q->payload, q->m->len, "bucket");
+}
+
+static int handle_bucket_end(struct keeper *k, struct request *q)
+{
+	return later(buckets_end(k, bucket_of(q), q->m->tag, &q->why));
+}
+
+static int handle_bucket_flush(struct keeper *k, struct request *q)
+{
+	return later(buckets_flush(k, bucket_of(q), q->m->tag, &q->why));
+}
+
+static int handle_bucket_status(struct keeper *k, struct request *q)
+{
+	return later(buckets_status(k, bucket_of(q), q->m->tag, &q->why));
+}
+
 static const struct handler {
 	enum msg_type type;
 	bool fields; /* the payload begins with a field list that has session= */
@@ -352,6 +385,10 @@ static const struct handler {
 	{ MSG_INPUT_END, false, false, handle_input_end },
 	{ MSG_NETWORK, false, true, handle_network },
 	{ MSG_LIMIT, false, true, handle_limit },
+	{ MSG_BUCKET, false, true, handle_bucket },
+	{ MSG_BUCKET_END, false, true, handle_bucket_end },
+	{ MSG_BUCKET_FLUSH, false, true, handle_bucket_flush },
+	{ MSG_BUCKET_STATUS, false, true, handle_bucket_status },
 };
 
 static int find_session(struct keeper *k, struct request *q)

@@ -32,6 +32,7 @@
 #include "group.h"
 #include "idmap.h"
 #include "init_client.h"
+#include "mounter.h"
 #include "mounts.h"
 #include "keeper/uplink.h"
 #include "runtime.h"
@@ -373,6 +374,13 @@ static int wait_for_init(struct start *s)
 	}
 }
 
+/* While init is on its way, there is time. */
+static int start_mounter(struct start *s)
+{
+	return mounter_start(s->proc_child, s->set->uid_base, &s->box->mounter,
+			     &s->box->mounter_pid);
+}
+
 static int wait_for_network(struct start *s)
 {
 	int r = s->set->network ? network_wait(s->box->network, s->why) : 0;
@@ -429,6 +437,7 @@ static const struct stage stages[] = {
 	{ "hand the folders over", hand_over_trees },
 	{ "set the limits", open_cgroup },
 	{ "make the first group", make_groups },
+	{ "start the mounter", start_mounter },
 	{ "wait for the network", wait_for_network },
 	{ "wait for init", wait_for_init },
 	{ "look into the box", look_into_box },
@@ -479,6 +488,7 @@ static void undo(struct start *s)
 			;
 	}
 	groups_close(take_ptr(s->box->groups));
+	mounter_end(&s->box->mounter, s->box->mounter_pid);
 	cgroup_remove(take_ptr(s->box->cgroup), REMOVE_PATIENCE_MS);
 	cgroup_leave_keepers(s->set->cgroup);
 	close_fd(&s->box->network);
@@ -534,6 +544,7 @@ int box_start(struct box *box, const struct box_settings *set, int dir, struct f
 		.usr = -1,
 		.network = -1,
 		.network_ns = -1,
+		.mounter = -1,
 	};
 	*why = (struct failure){ 0 };
 	umask(022);
