@@ -112,7 +112,7 @@ PROGRAMS := $(B)/sandboxfs $(B)/sandbox-keeper $(B)/sandbox-init $(B)/sandbox-im
 Q := $(if $(V),,@)
 say = @printf '  %-8s %s\n' '$(1)' '$(2)'
 
-.PHONY: all deps run test test-v2 test-weak check-unit bench fmt lint asan ubsan tsan fuzz coverage \
+.PHONY: all deps run test test-v2 test-weak check-unit bench bench-buckets fmt lint asan ubsan tsan fuzz coverage \
 	install uninstall dist clean help programs unit
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -261,6 +261,12 @@ bench:
 	+@$(MAKE) -s --no-print-directory programs
 	@$(SUDO) tests/bench/run --build $(B)
 
+# sandbox-bucket beside s3fs, rclone and the bare server: about ten minutes.
+bench-buckets:
+	@tests/deps bench
+	+@$(MAKE) -s --no-print-directory programs
+	@$(SUDO) tests/bench/buckets --build $(B) $(BENCHES)
+
 FUZZ_SECONDS ?= 20
 fuzz:
 	@tests/fuzz/run $(FUZZ_SECONDS)
@@ -323,6 +329,7 @@ help:
 	@echo 'make deps         install what is missing (Debian, Ubuntu; elsewhere: print the list)'
 	@echo 'make check-unit   unit tests only, no root needed'
 	@echo 'make bench        measure, with a table at the end'
+	@echo 'make bench-buckets   the same for sandbox-bucket, beside s3fs and rclone (BENCHES="read list" for some)'
 	@echo 'make asan ubsan tsan coverage   builds in build/asan, …; coverage also runs the tests'
 	@echo 'make fuzz         fuzz the parsers for FUZZ_SECONDS (20) each'
 	@echo 'make fmt lint     format; check format, includes, clang-tidy, scripts, man pages'
