@@ -211,16 +211,22 @@ static void block_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* A mount that a killed process left there is taken away first. */
+/*
+ * A mount that a killed process left there is taken away first; realpath() does not notice it. NULL
+ * and errno for what is no directory.
+ */
 static char *find_mountpoint(const char *path)
 {
-	char *found = realpath(path, NULL);
+	struct stat st;
+	int r = stat(path, &st);
 
-	if (found || errno != ENOTCONN)
-		return found;
-	if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
-		return NULL;
-	return realpath(path, NULL);
+	if (r < 0 && errno == ENOTCONN)
+		r = umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -1 : stat(path, &st);
+	if (r == 0 && !S_ISDIR(st.st_mode)) {
+		errno = ENOTDIR;
+		r = -1;
+	}
+	return r < 0 ? NULL : realpath(path, NULL);
 }
 
 /* Everything that stands on the store, from its first request to its last. */
@@ -264,11 +270,10 @@ static int run(const struct command_line *line, struct credentials *keys, struct
 {
 	_cleanup_free_ char *mountpoint = find_mountpoint(line->mountpoint);
 	struct mounting mounting = { line->source, mountpoint };
-	struct stat st;
 	int r;
 
-	if (!mountpoint || stat(mountpoint, &st) < 0 || !S_ISDIR(st.st_mode)) {
-		r = mountpoint ? -ENOTDIR : -errno;
+	if (!mountpoint) {
+		r = -errno;
 		snprintf(err->text, sizeof(err->text), "%s: %s", line->mountpoint, strerror(-r));
 		return r;
 	}
