@@ -234,7 +234,8 @@ static int need_file(struct content *c)
 
 	if (fd < 0) {
 		log_error("cannot make a file in %s: %s", the_options.spool_dir, strerror(-fd));
-		return fd;
+		/* No program's own file is missing or forbidden. */
+		return fd == -ENOENT || fd == -ENOTDIR || fd == -EACCES || fd == -EROFS ? -EIO : fd;
 	}
 	c->fd = fd;
 	return 0;

@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "content.h"
 #include "fs.h"
 #include "listing.h"
@@ -319,6 +320,9 @@ void fs_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t 
 		out.buf[0].fd = c->fd;
 		out.buf[0].pos = off;
 		n = fuse_buf_copy(&out, in, 0);
+		if (n < 0)
+			log_warn("cannot write to the spool in %s: %s", the_options.spool_dir,
+				 strerror((int)-n));
 		r = content_end_write(c, (uint64_t)off, n > 0 ? (uint64_t)n : 0);
 		if (r < 0)
 			n = r;
