@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/background.h"
@@ -212,16 +213,17 @@ static void block_signals(void)
 }
 
 /*
- * A mount that a killed process left there is taken away first; realpath() does not notice it. NULL
- * and errno for what is no directory.
+ * A mount that a killed process left there is taken away first; only statvfs() is sure to notice it,
+ * as the kernel still knows the directory's attributes. NULL and errno for what is no directory.
  */
 static char *find_mountpoint(const char *path)
 {
+	struct statvfs fs;
 	struct stat st;
-	int r = stat(path, &st);
+	int r = statvfs(path, &fs);
 
-	if (r < 0 && errno == ENOTCONN)
-		r = umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -1 : stat(path, &st);
+	if (r == 0 || errno == ENOTCONN)
+		r = r < 0 && umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -1 : stat(path, &st);
 	if (r == 0 && !S_ISDIR(st.st_mode)) {
 		errno = ENOTDIR;
 		r = -1;
