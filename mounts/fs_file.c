@@ -20,11 +20,15 @@
 #include "listing.h"
 #include "reader.h"
 #include "removals.h"
+#include "session.h"
+
+enum { PAGE_BYTES = 4096 };
 
 struct open_file {
 	struct node *node; /* the kernel holds it while the file is open */
 	struct reader *reader;
 	struct content *content; /* of a handle open for writing */
+	bool kept;		 /* the kernel kept its pages when this was opened */
 };
 
 static struct open_file *handle_of(const struct fuse_file_info *fi)
@@ -95,11 +99,33 @@ static bool pages_are_good(struct node *node)
 	return good;
 }
 
+/*
+ * What is known of it is asked for anew. The kernel has to ask as well where it would end the file
+ * earlier; that it ends earlier a short read tells, unless the kernel was told to ask.
+ */
+static int refresh(struct node *node, bool always)
+{
+	uint64_t before;
+	bool longer;
+	int r;
+
+	pthread_mutex_lock(&tree_lock);
+	before = node->size;
+	pthread_mutex_unlock(&tree_lock);
+	r = fs_refresh(node);
+	pthread_mutex_lock(&tree_lock);
+	longer = node->size > before;
+	pthread_mutex_unlock(&tree_lock);
+	if (always || (r == 0 && longer))
+		session_attr_changed((uintptr_t)node);
+	return r;
+}
+
 void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct node *node = fs_node(ino);
 	struct open_file *h;
-	int r = fs_refresh(node);
+	int r = refresh(node, false);
 
 	if (r < 0) {
 		fuse_reply_err(req, -r);
@@ -116,7 +142,7 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	fi->fh = (uintptr_t)h;
-	fi->keep_cache = pages_are_good(node);
+	fi->keep_cache = h->kept = pages_are_good(node);
 	if (fuse_reply_open(req, fi) == -ENOENT)
 		free_handle(h);
 }
@@ -219,12 +245,17 @@ static int aim(struct open_file *h)
 	return reader_set(h->reader, key, etag, size, version);
 }
 
-/* The object changed between the listing and the first read: nothing was seen of it, begin anew. */
+/*
+ * The object changed between the listing and the first read: nothing was seen of it, begin anew. Not if
+ * the kernel may have other pages of the old one, which would be mixed with the new one's.
+ */
 static int aim_again(struct open_file *h)
 {
+	bool mixed;
 	int r;
 
 	pthread_mutex_lock(&tree_lock);
+	mixed = h->kept && h->node->size > PAGE_BYTES;
 	if (h->node->parent) {
 		listing_remove(h->node->parent);
 		if (h->node->parent->dir)
@@ -232,11 +263,13 @@ static int aim_again(struct open_file *h)
 	}
 	h->node->fresh_until_ms = 0;
 	pthread_mutex_unlock(&tree_lock);
-	r = fs_refresh(h->node);
+	r = refresh(h->node, mixed);
 	pthread_mutex_lock(&tree_lock);
 	h->node->version++;
 	pthread_mutex_unlock(&tree_lock);
-	return r == 0 ? aim(h) : r == -ENOENT ? -ESTALE : r;
+	if (r == 0)
+		r = mixed ? -ESTALE : aim(h);
+	return r == -ENOENT ? -ESTALE : r;
 }
 
 static void read_object(fuse_req_t req, struct open_file *h, size_t size, off_t off)

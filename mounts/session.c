@@ -220,6 +220,11 @@ static int serve_with_signals(void *(*watcher_main)(void *signals))
 	return r < 0 ? r : saved;
 }
 
+void session_attr_changed(uint64_t ino)
+{
+	fuse_lowlevel_notify_inval_inode(session.se, ino, -1, 0);
+}
+
 /* mountpoint may also be /dev/fd/N, a mount that somebody else has made (fuse_session_mount()). */
 static int run_at(const char *source, const char *mountpoint, void *(*watcher)(void *signals))
 {

@@ -4,6 +4,7 @@
 #define MOUNTS_SESSION_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
  * Mounts on that absolute path, calls ready() when it answers, and serves it until it is unmounted or
@@ -11,6 +12,8 @@
  * caller. 0, or -errno if it could not be mounted, or if something could not be saved at the end.
  */
 int session_run(const char *source, const char *mountpoint, void (*ready)(void));
+/* The kernel is to ask anew for a file's attributes; its pages stay. No locks held. */
+void session_attr_changed(uint64_t ino);
 
 /*
  * The same for a mount that is there already, behind the descriptor of /dev/fuse, and that somebody
