@@ -55,6 +55,9 @@ enum net_msg {
 	NET_UNABLE, /* to a daemon, after its first message: no box can have a network; payload: why.
 		     * What asks for one gets the same sentence, with EOPNOTSUPP where it is the
 		     * machine that cannot, and EADDRINUSE where network.subnet is to be changed: v0 */
+
+	NET_DETACH, /* keeper to sandbox-net, before it closes a connection whose namespace lives on:
+		     * the link goes at once, and not with the namespace */
 };
 
 #endif

@@ -116,13 +116,24 @@ static void on_answer(struct loop_source *source, uint32_t events)
 		stop_waiting(k, -error, error ? text : NULL);
 }
 
+/* The connection may end with the box, or before it. */
+static void let_go(struct keeper *k)
+{
+	const struct msg m = { .type = NET_DETACH };
+
+	if (k->box.network < 0)
+		return;
+	send_packet(k->box.network, &m, sizeof(m), NULL, 0);
+	close_fd(&k->box.network);
+}
+
 int network_change(struct keeper *k, int64_t wanted, uint64_t tag, const char **why)
 {
 	struct failure failure = { 0 };
 	int r;
 
 	stop_waiting(k, -ECANCELED, "asked for anew");
-	close_fd(&k->box.network);
+	let_go(k);
 	if (!wanted)
 		return 0;
 	r = network_connect(k->box_dir, &k->box.network, &failure);

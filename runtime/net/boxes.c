@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Boxes: their links and their rules. Must not know who asks. The
- * links of boxes that have ended are taken away when nothing else is to be done. One thread, no locks.
+ * Boxes: their links and their rules. Must not know who asks. One thread, no locks.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,16 +27,11 @@ struct net_box *box_find(struct net *net, uint64_t number)
 
 /* --- links -------------------------------------------------------------------------------------- */
 
-static void link_name(unsigned int slot, char name[16])
-{
-	snprintf(name, 16, "sbx%u", slot);
-}
-
-static int add_router_end(struct net *net, unsigned int slot, int index)
+static int add_router_end(struct net *net, unsigned int slot)
 {
 	struct net_address own = { .family = AF_INET, .prefix = 32 }, box;
 	struct net_address local6 = { .family = AF_INET6, .prefix = 64 };
-	int r;
+	int index = slot_index(slot), r;
 
 	inet_pton(AF_INET, NET_RESOLVER, own.bytes);
 	router_address(net, slot, AF_INET, &box);
@@ -50,66 +44,15 @@ static int add_router_end(struct net *net, unsigned int slot, int index)
 	return r < 0 ? r : link_add_route(net->router_nl, index, &box, NULL, NULL);
 }
 
-/* A free slot; each comes back as late as can be. 0: none. */
-static unsigned int find_slot(struct net *net)
-{
-	for (unsigned int i = 1; i <= net->n_slots; i++) {
-		unsigned int slot = 1 + (net->last_slot + i - 1) % net->n_slots;
-
-		if (!net->by_slot[slot] && net->slot_dying[slot] == SLOT_FREE)
-			return slot;
-	}
-	return 0;
-}
-
-static void bury(struct net *net, unsigned int slot)
-{
-	bool rules = net->slot_dying[slot] == SLOT_DYING_WITH_RULES;
-	char name[16];
-	int r;
-
-	link_name(slot, name);
-	r = link_delete(net->router_nl, name);
-	if (r < 0 && r != -ENODEV) /* with the box's namespace its end went, and so did ours */
-		log_error("take link %s away: %s", name, strerror(-r));
-	if (rules)
-		rules_clear_box(net->router_nft, slot);
-	net->slot_dying[slot] = SLOT_FREE;
-}
-
-static void bury_all(struct net *net)
-{
-	for (unsigned int slot = 1; slot <= net->n_slots; slot++) {
-		if (net->slot_dying[slot] != SLOT_FREE)
-			bury(net, slot);
-	}
-}
-
-void boxes_bury(struct loop_task *task)
-{
-	struct net *net = container_of(task, struct net, bury);
-
-	for (unsigned int slot = 1, found = 0; slot <= net->n_slots; slot++) {
-		if (net->slot_dying[slot] == SLOT_FREE)
-			continue;
-		if (found++) {
-			loop_task_add(&net->loop, task); /* after whoever is waiting */
-			return;
-		}
-		bury(net, slot);
-	}
-}
-
 /* From inside the box's namespace. */
 static int set_box_end(struct net *net, struct net_box *box, struct mnl_socket *nl)
 {
 	struct net_address gateway = { .family = AF_INET, .prefix = 32 }, own, any;
 	struct net_address local6 = { .family = AF_INET6, .prefix = 64 };
-	int index, r = link_set_up(nl, "eth0");
+	int index = BOX_INDEX, r = link_set_up(nl, "eth0");
 
-	index = r < 0 ? r : link_index(nl, "eth0");
-	if (index < 0)
-		return index;
+	if (r < 0)
+		return r;
 	inet_pton(AF_INET, NET_RESOLVER, gateway.bytes);
 	router_address(net, box->slot, AF_INET, &own);
 	any = (struct net_address){ .family = AF_INET };
@@ -151,21 +94,22 @@ static int open_inside(struct net *net, const struct net_box *box, struct mnl_so
 static int make_link(struct net *net, struct net_box *box)
 {
 	struct mnl_socket *nl = NULL;
+	struct link_end ours = { .index = slot_index(box->slot), .ns = -1 };
+	struct link_end theirs = { .name = "eth0", .index = BOX_INDEX, .ns = box->ns };
 	char name[16];
-	int index = -ENODEV, r;
+	int r;
 
-	link_name(box->slot, name);
+	slot_link_name(box->slot, name);
+	ours.name = name;
 	r = open_inside(net, box, &nl);
 	if (r == 0)
-		r = link_make_pair(net->router_nl, name, "eth0", box->ns, BOX_MTU);
+		r = link_make_pair(net->router_nl, &ours, &theirs, BOX_MTU);
 	if (r == 0)
 		r = link_set_up(net->router_nl, name);
 	if (r == 0)
-		r = index = link_index(net->router_nl, name);
-	if (r >= 0)
-		r = add_router_end(net, box->slot, index);
+		r = add_router_end(net, box->slot);
 	if (r == 0 && box->rate)
-		r = link_set_rate(net->router_nl, index, box->rate);
+		r = link_set_rate(net->router_nl, ours.index, box->rate);
 	if (r == 0)
 		r = set_box_end(net, box, nl);
 	link_close(nl);
@@ -175,7 +119,6 @@ static int make_link(struct net *net, struct net_box *box)
 static int change_rate(struct net *net, struct net_box *box, uint64_t rate)
 {
 	struct mnl_socket *nl = NULL;
-	char name[16];
 	int r;
 
 	if (rate == box->rate)
@@ -183,12 +126,11 @@ static int change_rate(struct net *net, struct net_box *box, uint64_t rate)
 	box->rate = rate;
 	if (!box->slot)
 		return 0;
-	link_name(box->slot, name);
-	r = link_set_rate(net->router_nl, link_index(net->router_nl, name), rate);
+	r = link_set_rate(net->router_nl, slot_index(box->slot), rate);
 	if (r == 0)
 		r = open_inside(net, box, &nl);
 	if (r == 0)
-		r = link_set_rate(nl, link_index(nl, "eth0"), rate);
+		r = link_set_rate(nl, BOX_INDEX, rate);
 	link_close(nl);
 	return r;
 }
@@ -308,11 +250,7 @@ int box_attach(struct net *net, struct net_box *box, int ns)
 	int r;
 
 	box_detach(net, box, true);
-	slot = find_slot(net);
-	if (!slot) { /* some may only wait for their turn */
-		bury_all(net);
-		slot = find_slot(net);
-	}
+	slot = slot_find(net);
 	if (!slot) {
 		close_fd(&ns);
 		return -EADDRNOTAVAIL;
@@ -342,17 +280,12 @@ void box_detach(struct net *net, struct net_box *box, bool now)
 
 	if (!slot)
 		return;
-	/* Its rules stay as long as its link. */
-	net->slot_dying[slot] = box->own_rules ? SLOT_DYING_WITH_RULES : SLOT_DYING;
 	net->by_slot[slot] = NULL;
-	box->own_rules = false;
 	box->slot = 0;
 	close_fd(&box->ns);
 	net->n_attached--;
-	if (now)
-		bury(net, slot);
-	else
-		loop_task_add(&net->loop, &net->bury);
+	slot_leave(net, slot, SLOT_LINK | (box->own_rules ? SLOT_RULES : 0), now);
+	box->own_rules = false;
 	if (!net->n_attached)
 		router_forwarding(net);
 }

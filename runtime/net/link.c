@@ -5,21 +5,26 @@
  */
 #include "link.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
+#include <linux/filter.h>
 #include <linux/if_link.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/cleanup.h"
 
 enum {
 	REQUEST_BYTES = 2048,
 	ANSWER_BYTES = 32 << 10,
+	GONE_BYTES = 2 << 20, /* some hundreds of links at once */
 	BURST_MIN = 64 << 10, /* a bucket smaller than a large packet lets nothing through */
 	LATENCY_DIV = 10,     /* of a second, that a queue may grow */
 };
@@ -62,6 +67,47 @@ bool link_drain(struct mnl_socket *nl)
 	while ((n = mnl_socket_recvfrom(nl, buf, sizeof(buf))) > 0 || (n < 0 && errno == ENOBUFS))
 		any = true;
 	return any;
+}
+
+struct mnl_socket *link_open_gone(void)
+{
+	/* By type, which is at 4; a load takes it for the network's byte order. */
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELLINK), 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	const struct sock_fprog filter = { .len = ARRAY_SIZE(code), .filter = code };
+	struct mnl_socket *nl = link_open(RTMGRP_LINK);
+	int room = GONE_BYTES;
+
+	if (nl && setsockopt(link_fd(nl), SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter))) {
+		mnl_socket_close(nl);
+		return NULL;
+	}
+	if (nl) /* where it may not be more, it stays as it is */
+		setsockopt(link_fd(nl), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
+	return nl;
+}
+
+void link_each_gone(struct mnl_socket *nl, void (*fn)(int index, void *ctx), void *ctx)
+{
+	char buf[ANSWER_BYTES];
+	ssize_t n;
+
+	while ((n = mnl_socket_recvfrom(nl, buf, sizeof(buf))) > 0 || (n < 0 && errno == ENOBUFS)) {
+		const struct nlmsghdr *head = (struct nlmsghdr *)buf;
+		int left = (int)n;
+
+		for (; mnl_nlmsg_ok(head, left); head = mnl_nlmsg_next(head, &left)) {
+			const struct ifinfomsg *info = mnl_nlmsg_get_payload(head);
+
+			if (head->nlmsg_type == RTM_DELLINK &&
+			    mnl_nlmsg_get_payload_len(head) >= sizeof(*info))
+				fn(info->ifi_index, ctx);
+		}
+	}
 }
 
 static void *begin(struct request *q, uint16_t type, uint16_t flags, size_t size)
@@ -116,24 +162,27 @@ static struct ifinfomsg *begin_link(struct request *q, uint16_t type, uint16_t f
 	return info;
 }
 
-int link_make_pair(struct mnl_socket *nl, const char *name, const char *peer, int peer_ns,
+int link_make_pair(struct mnl_socket *nl, const struct link_end *one, const struct link_end *other,
 		   unsigned int mtu)
 {
-	struct nlattr *info, *data, *other;
+	struct nlattr *info, *data, *peer;
+	struct ifinfomsg *head;
 	struct request q;
 
-	begin_link(&q, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, name);
+	head = begin_link(&q, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, one->name);
+	head->ifi_index = one->index;
 	mnl_attr_put_u32(q.head, IFLA_MTU, mtu);
 	info = mnl_attr_nest_start(q.head, IFLA_LINKINFO);
 	mnl_attr_put_str(q.head, IFLA_INFO_KIND, "veth");
 	data = mnl_attr_nest_start(q.head, IFLA_INFO_DATA);
-	other = mnl_attr_nest_start(q.head, VETH_INFO_PEER);
-	mnl_nlmsg_put_extra_header(q.head, sizeof(struct ifinfomsg));
-	mnl_attr_put_strz(q.head, IFLA_IFNAME, peer);
+	peer = mnl_attr_nest_start(q.head, VETH_INFO_PEER);
+	head = mnl_nlmsg_put_extra_header(q.head, sizeof(*head));
+	head->ifi_index = other->index;
+	mnl_attr_put_strz(q.head, IFLA_IFNAME, other->name);
 	mnl_attr_put_u32(q.head, IFLA_MTU, mtu);
-	if (peer_ns >= 0)
-		mnl_attr_put_u32(q.head, IFLA_NET_NS_FD, (uint32_t)peer_ns);
-	mnl_attr_nest_end(q.head, other);
+	if (other->ns >= 0)
+		mnl_attr_put_u32(q.head, IFLA_NET_NS_FD, (uint32_t)other->ns);
+	mnl_attr_nest_end(q.head, peer);
 	mnl_attr_nest_end(q.head, data);
 	mnl_attr_nest_end(q.head, info);
 	return ask(nl, &q, NULL, NULL);

@@ -24,8 +24,14 @@ struct mnl_socket *link_open(unsigned int groups);
 void link_close(struct mnl_socket *nl);
 int link_fd(const struct mnl_socket *nl);
 
-/* A veth pair; the peer in the namespace peer_ns (-1: the same). */
-int link_make_pair(struct mnl_socket *nl, const char *name, const char *peer, int peer_ns,
+/* One end of a pair. */
+struct link_end {
+	const char *name;
+	int index; /* 0: as the kernel likes, then for both */
+	int ns;	   /* -1: that of the socket; must be so for the first end */
+};
+/* A veth pair. */
+int link_make_pair(struct mnl_socket *nl, const struct link_end *one, const struct link_end *other,
 		   unsigned int mtu);
 /* Without link-local IPv6. */
 int link_set_up(struct mnl_socket *nl, const char *name);
@@ -47,6 +53,10 @@ int link_each_address(struct mnl_socket *nl,
 		      void (*fn)(const struct net_address *a, int index, void *ctx), void *ctx);
 int link_each_route(struct mnl_socket *nl,
 		    void (*fn)(const struct net_address *to, int index, void *ctx), void *ctx);
+/* A socket that is told of each link that goes, and of nothing else; as link_open(). */
+struct mnl_socket *link_open_gone(void);
+/* Calls fn with the index of each that has gone since; some may be missed (a full socket). */
+void link_each_gone(struct mnl_socket *nl, void (*fn)(int index, void *ctx), void *ctx);
 /* Throws away what has been notified. True if there was something. */
 bool link_drain(struct mnl_socket *nl);
 

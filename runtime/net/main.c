@@ -4,7 +4,8 @@
  *
  *   peers.c    the daemon, keepers          rules.c     the packet filter, as texts for nft
  *   boxes.c    links and rules of boxes     link.c      links, addresses, routes
- *   router.c   what all boxes share         forward.c   the machine's forwarding switches
+ *   slots.c    which places are free        forward.c   the machine's forwarding switches
+ *   router.c   what all boxes share
  *   log.c      net/log                      resolver.c, dns*.c   the name server, a confined child
  *   heir.c     what is done after a kill
  *
@@ -111,7 +112,6 @@ static int serve(const char *state_path, const char *subnet)
 		return 1;
 	}
 	forward_restore();
-	net.bury.run = boxes_bury;
 	net.refresh.fire = boxes_refresh;
 	r = loop_open(&net.loop);
 	if (r == 0)
@@ -141,6 +141,7 @@ static int serve(const char *state_path, const char *subnet)
 static int check(void)
 {
 	_cleanup_text_ struct text found = { 0 };
+	const struct link_end one = { .name = "a", .ns = -1 }, other = { .name = "b", .ns = -1 };
 	struct mnl_socket *nl = link_open(0);
 	struct nft_ctx *nft = rules_open();
 	int r;
@@ -156,7 +157,7 @@ static int check(void)
 		text_add_str(&found, "no network namespace can be made: root is needed\n");
 	} else {
 		nl = link_open(0);
-		r = nl ? link_make_pair(nl, "a", "b", -1, BOX_MTU) : -errno;
+		r = nl ? link_make_pair(nl, &one, &other, BOX_MTU) : -errno;
 		if (r < 0)
 			text_printf(&found, "no veth link can be made (%s): load the module veth\n",
 				    strerror(-r));

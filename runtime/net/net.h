@@ -27,10 +27,16 @@ enum {
 	MAX_LEARNED_ALL = 1024, /* of all names of a list */
 	MAX_NAMES = 64,		/* last answers a box got, for its log */
 	BOX_MTU = 1500,
+	BOX_INDEX = 200, /* of eth0; the kernel's own numbers are small */
 };
 
-/* A slot whose box has ended: the link is there still, and the rules if it had some. */
-enum slot_state { SLOT_FREE, SLOT_DYING, SLOT_DYING_WITH_RULES };
+/* What a slot still has of a box that has ended; 0: it is free. */
+enum slot_left {
+	SLOT_LINK = 1,
+	SLOT_RULES = 2,
+	SLOT_LATE = 4, /* the link should have gone by now */
+	SLOT_DUE = 8,  /* it does not go by itself */
+};
 
 struct learned {
 	struct net_address a;
@@ -78,21 +84,21 @@ struct net {
 	struct loop loop;
 	const char *state_path;
 	int state_dir, host_ns, router_ns;
-	struct mnl_socket *host_nl, *router_nl, *monitor;
+	struct mnl_socket *host_nl, *router_nl, *monitor, *gone;
 	struct nft_ctx *host_nft, *router_nft;
 	struct rules_plan plan;
 	char host_link[16];
 	bool ipv6;
 	unsigned int n_slots, last_slot;
 	struct net_box **by_slot; /* [n_slots + 1]; NULL free */
-	uint8_t *slot_dying;	  /* enum slot_state */
+	uint8_t *slot_left;	  /* enum slot_left */
 	struct net_box **boxes;
 	size_t n_boxes, n_attached;
 	bool forwarding, guard;
 	char failed[256]; /* why there can be no network here; "" it works */
 	int failed_errno; /* EOPNOTSUPP, or EADDRINUSE: the settings are why */
-	struct loop_source monitor_events;
-	struct loop_timer refresh;
+	struct loop_source monitor_events, gone_events;
+	struct loop_timer refresh, late;
 	struct loop_task bury;
 };
 
@@ -119,15 +125,26 @@ int box_set(struct net *net, uint64_t number, const char *allow, const char *den
 	    int dir, char *why, size_t why_size);
 /* ns is taken. */
 int box_attach(struct net *net, struct net_box *box, int ns);
-/* The link goes: now, or when nothing else is to be done (its rules hold till then). */
+/* The link goes: now, or with the box's namespace (its rules hold till then). */
 void box_detach(struct net *net, struct net_box *box, bool now);
 void box_forget(struct net *net, struct net_box *box);
 void boxes_free(struct net *net);
 /* Makes its lists the kernel's rules; 0 or -errno. */
 int box_set_rules(struct net *net, struct net_box *box);
 int box_show_rules(struct net *net, struct net_box *box, struct text *out);
-/* Takes links of ended boxes away, one at a time. */
-void boxes_bury(struct loop_task *task);
+
+/* --- slots.c: which of them are free ----------------------------------------------------------- */
+
+/* As many as the subnet has; 0 or -errno. From inside the router's namespace. */
+int slots_make(struct net *net);
+void slots_free(struct net *net);
+/* A free one; each comes back as late as can be. 0: none. */
+unsigned int slot_find(struct net *net);
+/* The link's name and index on the router's side. */
+void slot_link_name(unsigned int slot, char name[16]);
+int slot_index(unsigned int slot);
+/* Its box has ended, and left these. now: do not wait for the link to go with the box's namespace. */
+void slot_leave(struct net *net, unsigned int slot, unsigned int left, bool now);
 
 /* --- names.c: what names in the lists stand for --------------------------------------------------- */
 

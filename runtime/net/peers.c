@@ -183,6 +183,14 @@ static void on_attach(struct conn *conn, const struct msg *m, int *ns)
 		attach(conn, box);
 }
 
+static void on_detach(const struct conn *conn)
+{
+	struct net_box *box = conn->box ? box_find(owner, conn->box) : NULL;
+
+	if (box && box->keeper == conn)
+		box_detach(owner, box, true);
+}
+
 /* --- the daemon --------------------------------------------------------------------------------- */
 
 static void on_box(struct conn *conn, const struct msg *m, const char *payload, int *dir)
@@ -245,6 +253,8 @@ static void on_message(struct conn *conn, const struct msg *m, const char *paylo
 		on_hello(conn, m);
 	else if (m->type == NET_ATTACH && !conn->is_daemon)
 		on_attach(conn, m, fd);
+	else if (m->type == NET_DETACH && !conn->is_daemon)
+		on_detach(conn);
 	else if (!conn->is_daemon)
 		reply(conn, m->tag, m->run, -EPERM, "not from a keeper");
 	else if (m->type == NET_BOX)

@@ -290,11 +290,13 @@ static int join(struct net *net, const struct net_address *subnet)
 
 static int make_uplink(struct net *net)
 {
+	const struct link_end machine = { .name = net->host_link, .ns = -1 };
+	const struct link_end router = { .name = "up", .ns = net->router_ns };
 	int r;
 
 	/* A killed one's goes with its namespace, which may take the kernel a moment. */
 	link_delete(net->host_nl, net->host_link);
-	r = link_make_pair(net->host_nl, net->host_link, "up", net->router_ns, BOX_MTU);
+	r = link_make_pair(net->host_nl, &machine, &router, BOX_MTU);
 	if (r == 0)
 		r = join(net, &net->plan.subnet);
 	if (r == 0 && net->ipv6)
@@ -389,20 +391,10 @@ static int make_tables(struct net *net)
 	return r < 0 ? r : take_addresses(net);
 }
 
-/* As many as the block has; what a bitmap of them costs is little, but not nothing. */
-static int make_slots(struct net *net)
-{
-	uint32_t room = 1u << (32 - net->plan.subnet.prefix);
-
-	net->n_slots = MIN(room - FIRST_SLOT - 1, (uint32_t)MAX_SLOTS);
-	net->by_slot = calloc(net->n_slots + 1, sizeof(*net->by_slot));
-	net->slot_dying = calloc(net->n_slots + 1, sizeof(*net->slot_dying));
-	return net->by_slot && net->slot_dying ? 0 : -ENOMEM;
-}
-
 /* The parts that are made from inside the router. */
 static int furnish(struct net *net)
 {
+	uint32_t room = 1u << (32 - net->plan.subnet.prefix);
 	int r = set_switches(net);
 
 	if (r < 0)
@@ -415,6 +407,10 @@ static int furnish(struct net *net)
 	r = log_open(net);
 	if (r < 0)
 		return fail(net, r, "listen to the packet filter's log (nfnetlink_log)");
+	net->n_slots = MIN(room - FIRST_SLOT - 1, (uint32_t)MAX_SLOTS);
+	r = slots_make(net);
+	if (r < 0)
+		return fail(net, r, "watch the router's links");
 	r = resolver_start(net);
 	return r < 0 ? fail(net, r, "start the name server") : 0;
 }
@@ -450,11 +446,8 @@ int router_make(struct net *net, const char *subnet)
 	r = make_tables(net);
 	if (r < 0)
 		return fail(net, r, "set the rules of the packet filter (nf_tables)");
-	r = make_slots(net);
-	if (r == 0) {
-		net->monitor_events = (struct loop_source){ link_fd(net->monitor), on_monitor };
-		r = loop_add(&net->loop, &net->monitor_events, EPOLLIN);
-	}
+	net->monitor_events = (struct loop_source){ link_fd(net->monitor), on_monitor };
+	r = loop_add(&net->loop, &net->monitor_events, EPOLLIN);
 	return r < 0 ? fail(net, r, "watch the machine's addresses") : 0;
 }
 
@@ -475,6 +468,5 @@ void router_free(struct net *net)
 	rules_close(net->router_nft);
 	close_fd(&net->router_ns);
 	close_fd(&net->host_ns);
-	free(net->by_slot);
-	free(net->slot_dying);
+	slots_free(net);
 }
