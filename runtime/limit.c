@@ -40,6 +40,8 @@ const struct limit_type limit_types[N_LIMITS] = {
 				UINT32_MAX, COUNT_FORM },
 	[LIMIT_OUTPUT] = { "output", "output", LIMIT_BYTES, OUTPUT_MIN_BYTES, INT64_MAX,
 			   SIZE_FORM },
+	[LIMIT_OUTPUT_TOTAL] = { "output_total", "output_total", LIMIT_BYTES,
+				 OUTPUT_TOTAL_MIN_BYTES, INT64_MAX, SIZE_FORM },
 };
 
 static const char *const controllers[N_LIMITS] = {

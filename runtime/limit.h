@@ -25,7 +25,8 @@ enum limit {
 	LIMIT_IDLE,    /* ms that the box may be idle */
 	LIMIT_DISK,    /* bytes of its files (disk/disk.h) */
 	LIMIT_DISK_INODES,
-	LIMIT_OUTPUT, /* bytes kept of each stream of a run (output_gap.h) */
+	LIMIT_OUTPUT,	    /* bytes kept of each stream of a run (output_gap.h), */
+	LIMIT_OUTPUT_TOTAL, /* and of all runs together */
 	N_LIMITS,
 };
 

@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/text.h"
+#include "output_gap.h"
 #include "runtime.h"
 
 enum {
@@ -167,6 +168,16 @@ static void run_path(char path[PATH_SIZE], uint64_t run, const char *file)
 	snprintf(path, PATH_SIZE, "runs/%llu/%s", (unsigned long long)run, file);
 }
 
+/* Of a stream that limits/output_total has taken: nobody's offset moves. */
+static uint64_t gone_size(int box_dir, uint64_t run, enum stream which)
+{
+	char path[PATH_SIZE];
+
+	run_path(path, run, RUN_GAPS);
+	_cleanup_close_ int fd = openat(box_dir, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return output_gone(fd, which);
+}
+
 uint64_t log_run_size(int box_dir, uint64_t run)
 {
 	uint64_t size = 0;
@@ -178,6 +189,8 @@ uint64_t log_run_size(int box_dir, uint64_t run)
 		run_path(path, run, stream_files[i]);
 		if (fstatat(box_dir, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
 			size += (uint64_t)st.st_size;
+		else
+			size += gone_size(box_dir, run, (enum stream)i);
 	}
 	return size;
 }

@@ -8,10 +8,12 @@
 #include <linux/falloc.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "runtime.h"
 
 enum {
 	WORDS = 3,
@@ -25,16 +27,22 @@ static uint64_t check_of(uint64_t head, uint64_t tail)
 	return ~(head * 3 + tail);
 }
 
-int output_gap_read(int fd, enum stream which, struct output_gap *gap)
+/* Where the words of a gap stand; of streams that are gone behind the others. */
+static off_t place_of(enum stream which, bool of_gone)
+{
+	return ((off_t)which + (of_gone ? N_STREAMS : 0)) * BYTES;
+}
+
+static int read_words(int fd, off_t at, struct output_gap *gap)
 {
 	*gap = (struct output_gap){ 0, 0 };
 	for (int i = 0; i < LOOKS; i++) {
 		uint64_t words[WORDS];
-		ssize_t n = pread(fd, words, BYTES, (off_t)which * BYTES);
+		ssize_t n = pread(fd, words, BYTES, at);
 
 		if (n < 0)
 			return -errno;
-		/* Of the first stream a hole, if only the second one has a gap. */
+		/* Of what stands before others a hole, if only those are said. */
 		if (n < BYTES || (!words[0] && !words[1] && !words[2]))
 			return 0;
 		gap->head = le64toh(words[0]);
@@ -47,15 +55,25 @@ int output_gap_read(int fd, enum stream which, struct output_gap *gap)
 	return -EIO;
 }
 
-int output_gap_write(int fd, enum stream which, const struct output_gap *gap)
+static int write_words(int fd, off_t at, const struct output_gap *gap)
 {
 	const uint64_t words[WORDS] = { htole64(gap->head), htole64(gap->tail),
 					htole64(check_of(gap->head, gap->tail)) };
-	ssize_t n = pwrite(fd, words, BYTES, (off_t)which * BYTES);
+	ssize_t n = pwrite(fd, words, BYTES, at);
 
 	if (n < 0)
 		return -errno;
 	return n == BYTES ? 0 : -ENOSPC;
+}
+
+int output_gap_read(int fd, enum stream which, struct output_gap *gap)
+{
+	return read_words(fd, place_of(which, false), gap);
+}
+
+int output_gap_write(int fd, enum stream which, const struct output_gap *gap)
+{
+	return write_words(fd, place_of(which, false), gap);
 }
 
 void output_gap_guess(int file, uint64_t size, struct output_gap *gap)
@@ -95,4 +113,79 @@ size_t output_gap_line(char line[OUTPUT_LINE_SIZE], uint64_t bytes)
 {
 	return (size_t)snprintf(line, OUTPUT_LINE_SIZE, "\n[… %llu bytes are missing here …]\n",
 				(unsigned long long)bytes);
+}
+
+/* --- the whole of a run -------------------------------------------------------------------------- */
+
+static const char *const stream_files[N_STREAMS] = { RUN_OUT, RUN_ERR };
+
+static int open_gaps(int dir)
+{
+	return openat(dir, RUN_GAPS, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+}
+
+uint64_t output_gone(int fd, enum stream which)
+{
+	struct output_gap gap;
+
+	if (fd < 0 || read_words(fd, place_of(which, true), &gap) < 0)
+		return 0;
+	return gap.tail;
+}
+
+bool output_is_partial(int dir)
+{
+	_cleanup_close_ int fd = open_gaps(dir);
+	struct output_gap gap;
+
+	for (int i = 0; fd >= 0 && i < 2 * N_STREAMS; i++) {
+		if (read_words(fd, (off_t)i * BYTES, &gap) == 0 && gap.head < gap.tail)
+			return true;
+	}
+	return false;
+}
+
+static uint64_t file_size(int dir, const char *name)
+{
+	struct stat st;
+
+	return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+uint64_t output_kept(int dir)
+{
+	uint64_t kept = file_size(dir, RUN_ORDER);
+	_cleanup_close_ int fd = open_gaps(dir);
+
+	for (int i = 0; i < N_STREAMS; i++) {
+		struct output_gap gap = { 0, 0 };
+		uint64_t size = file_size(dir, stream_files[i]);
+
+		if (size && fd >= 0)
+			output_gap_read(fd, (enum stream)i, &gap);
+		kept += size - MIN(size, gap.tail - gap.head);
+	}
+	return kept;
+}
+
+int output_take(int dir)
+{
+	_cleanup_close_ int fd =
+		openat(dir, RUN_GAPS, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int r = fd < 0 ? -errno : 0;
+
+	/* What a keeper took that was killed meanwhile is not there, and said already. */
+	for (int i = 0; r == 0 && i < N_STREAMS; i++) {
+		const struct output_gap all = { 0, file_size(dir, stream_files[i]) };
+
+		if (all.tail)
+			r = write_words(fd, place_of((enum stream)i, true), &all);
+	}
+	for (int i = 0; r == 0 && i < N_STREAMS; i++) {
+		if (unlinkat(dir, stream_files[i], 0) < 0 && errno != ENOENT)
+			r = -errno;
+	}
+	if (r == 0 && unlinkat(dir, RUN_ORDER, 0) < 0 && errno != ENOENT)
+		r = -errno;
+	return r;
 }

@@ -84,7 +84,7 @@ struct box {
 	char *image_user, *image_cwd;  /* of an imported image; NULL: the usual */
 	char *image_command;	       /* what it is made to run; NULL: nothing */
 	struct limits limits;	       /* its own; 0: it has none, box_limit() tells */
-	bool output_shrinks;	       /* limits/output may take away what was written */
+	bool output_shrinks;	       /* a limit may take away what live runs have written */
 	pthread_rwlock_t whole_output; /* read-held by who relies on it that nothing does */
 	int64_t created_us, changed_us;
 	int64_t removed_us;  /* REMOVED_FOR_GOOD: not even the trash shows it */

@@ -60,12 +60,18 @@ static int limit_show(struct ctx *ctx, struct text *out)
 
 /* --- storing ------------------------------------------------------------------------------------- */
 
+/* Does it take away what runs have written? */
+static bool takes_output(enum limit which)
+{
+	return which == LIMIT_OUTPUT || which == LIMIT_OUTPUT_TOTAL;
+}
+
 /* own: what the box's settings are to say, 0: nothing. */
 static int ask_keeper(struct box *box, enum limit which, uint64_t own, uint64_t tag)
 {
 	uint64_t value = own ? own : fallback(which);
 
-	if (which == LIMIT_OUTPUT && value != LIMIT_NONE && !box->output_shrinks) {
+	if (takes_output(which) && value != LIMIT_NONE && !box->output_shrinks) {
 		box->output_shrinks = true;
 		/* Until who still reads as if it did not is done. */
 		pthread_rwlock_wrlock(&box->whole_output);
@@ -191,7 +197,7 @@ static int may_be(struct ctx *ctx, enum limit which, uint64_t value)
 		return -EPERM;
 	}
 	r = limit_is_lacking(which, value, why, sizeof(why));
-	if (r == 0 && which == LIMIT_OUTPUT && value != LIMIT_NONE)
+	if (r == 0 && takes_output(which) && value != LIMIT_NONE)
 		r = may_be_punched(ctx->box, why, sizeof(why));
 	if (r < 0)
 		tree_refuse(ctx, "limits/%s: %s", name, why);
@@ -274,6 +280,7 @@ static const struct row limits_rows[N_LIMITS] = {
 	[LIMIT_DISK] = LIMIT_ROW("disk", "bytes of its files: workspace, changes to the system"),
 	[LIMIT_DISK_INODES] = LIMIT_ROW("disk_inodes", "how many files, folders, links"),
 	[LIMIT_OUTPUT] = LIMIT_ROW("output", "bytes kept of what a run writes to out, and to err"),
+	[LIMIT_OUTPUT_TOTAL] = LIMIT_ROW("output_total", "bytes kept of the output of all runs"),
 };
 
 const struct dir_type dir_limits = {

@@ -18,6 +18,7 @@
 #include "box_disk.h"
 #include "dirs.h"
 #include "fuse_ops.h"
+#include "store.h"
 
 enum { MAX_FILE = 65536, LOOKS_FOR_PROCESS = 5 };
 
@@ -184,6 +185,21 @@ static int usage_net_show(struct ctx *ctx, struct text *out)
 	return 0;
 }
 
+/* What the runs that are on disk have of it. Some may go while they are looked at. */
+static int usage_output_show(struct ctx *ctx, struct text *out)
+{
+	_cleanup_free_ uint64_t *numbers = NULL;
+	uint64_t sum = 0, kept;
+	size_t n;
+	int r = store_run_numbers(ctx->box, &numbers, &n);
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		sum += store_run_kept(ctx->box, numbers[i], &kept) == 0 ? kept : 0;
+	if (r == 0)
+		text_printf(out, "%llu\n", (unsigned long long)sum);
+	return r;
+}
+
 static int show_disk(struct ctx *ctx, struct text *out, bool inodes)
 {
 	struct disk_usage usage;
@@ -245,6 +261,8 @@ static const struct row usage_rows[] = {
 	  .help = "bytes of its files: workspace, changes to the system" },
 	{ "disk_inodes", S_IFREG | 0400, .show = usage_disk_inodes_show, .ops = &disk_ops,
 	  .help = "how many files, folders and links these are" },
+	{ "output", S_IFREG | 0400, .show = usage_output_show, .ops = &measure_ops,
+	  .help = "bytes that are kept of what its runs have written" },
 	USAGE_ROW("net", usage_net_show, "bytes and packets of its network"),
 	USAGE_ROW("pressure", usage_pressure_show, "how much it waits for CPU, memory and disk"),
 };

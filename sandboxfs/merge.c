@@ -22,10 +22,25 @@ struct merge {
 	uint64_t turn_left;	     /* how many */
 	uint64_t covered[N_STREAMS]; /* by the words read so far */
 	int gaps;
+	uint64_t gone[N_STREAMS]; /* bytes of a stream whose file was taken away */
 	bool keeps_offsets;
 	char line[OUTPUT_LINE_SIZE]; /* to be read before anything else: */
 	size_t line_at, line_len;
 };
+
+/* True: of a stream that has no file here there was one. */
+static bool find_gone(struct merge *m)
+{
+	bool found = false;
+
+	for (int s = 0; s < N_STREAMS; s++) {
+		if (m->fd[s] >= 0 || m->gone[s])
+			continue;
+		m->gone[s] = store_run_gone(m->box, m->run, (enum stream)s);
+		found |= m->gone[s] > 0;
+	}
+	return found;
+}
 
 struct merge *merge_open(const struct box *box, uint64_t run)
 {
@@ -39,6 +54,7 @@ struct merge *merge_open(const struct box *box, uint64_t run)
 	m->fd[STREAM_OUT] = store_run_open(box, run, RUN_OUT);
 	m->fd[STREAM_ERR] = store_run_open(box, run, RUN_ERR);
 	m->limit[STREAM_OUT] = m->limit[STREAM_ERR] = UINT64_MAX;
+	find_gone(m);
 	return m;
 }
 
@@ -71,6 +87,8 @@ static uint64_t size_of(struct merge *m, int s)
 {
 	struct stat st;
 
+	if (m->gone[s])
+		return MIN(m->gone[s], m->limit[s]);
 	if (m->fd[s] < 0) {
 		m->fd[s] = store_run_open(m->box, m->run, s == STREAM_OUT ? RUN_OUT : RUN_ERR);
 		if (m->fd[s] < 0)
@@ -152,8 +170,8 @@ static int find_gap(struct merge *m, int s, uint64_t end, struct output_gap *gap
 {
 	int r = 0;
 
-	*gap = (struct output_gap){ 0, 0 };
-	if (end <= OUTPUT_WHOLE_BYTES)
+	*gap = (struct output_gap){ 0, MIN(m->gone[s], m->limit[s]) };
+	if (m->gone[s] || end <= OUTPUT_WHOLE_BYTES)
 		return 0;
 	if (m->gaps < 0)
 		m->gaps = store_run_open(m->box, m->run, RUN_GAPS);
@@ -209,9 +227,13 @@ ssize_t merge_read(struct merge *m, char *buf, size_t size)
 	if (m->line_at < m->line_len)
 		return (ssize_t)read_line(m, buf, size);
 	there = next_bytes(m, &s);
+	if (!there && find_gone(m))
+		there = next_bytes(m, &s);
 	if (!there)
 		return 0;
-	n = pread(m->fd[s], buf, MIN(size, there), (off_t)m->at[s]);
+	n = (ssize_t)MIN(size, there);
+	if (!m->gone[s])
+		n = pread(m->fd[s], buf, (size_t)n, (off_t)m->at[s]);
 	if (n < 0)
 		return -errno;
 	/* Afterwards: what was read before it was taken away is whole. */

@@ -184,6 +184,9 @@ static const struct option_row option_rows[] = {
 	{ "limits.output", &limit_bytes, LIMIT(OUTPUT), "unlimited",
 	  "bytes kept of what a run writes to out, and as many of err: the first and the last "
 	  "half" },
+	{ "limits.output_total", &limit_bytes, LIMIT(OUTPUT_TOTAL), "unlimited",
+	  "bytes kept of the output of all runs of a box together: the oldest ended run's goes "
+	  "first" },
 	{ "limits.max_memory", &limit_bytes, MAX_LIMIT(MEMORY), "unlimited",
 	  "the highest limits/memory that a box's owner may set" },
 	{ "limits.max_cpus", &limit_cpus, MAX_LIMIT(CPUS), "unlimited", "likewise limits/cpus" },
@@ -198,6 +201,8 @@ static const struct option_row option_rows[] = {
 	  "likewise limits/disk_inodes" },
 	{ "limits.max_output", &limit_bytes, MAX_LIMIT(OUTPUT), "unlimited",
 	  "likewise limits/output" },
+	{ "limits.max_output_total", &limit_bytes, MAX_LIMIT(OUTPUT_TOTAL), "unlimited",
+	  "likewise limits/output_total" },
 	{ "limits.disk_method", &type_disk_method, FIELD(disk_method), 0, 0, "auto",
 	  "what holds disk limits: auto quota loop tmpfs none" },
 	{ "network.mode", &type_net_mode, FIELD(network_mode), 0, 0, "private",

@@ -91,6 +91,10 @@ int store_run_refused(const struct box *box, const struct run *run, const void *
 int store_run_remove(const struct box *box, uint64_t number);
 /* Opens RUN_OUT, RUN_ERR or RUN_ORDER of the run for reading. -ENOENT also when it wrote nothing. */
 int store_run_open(const struct box *box, uint64_t number, const char *file);
+/* How much of a stream limits/output_total has taken, of a run of which nothing is kept; else 0. */
+uint64_t store_run_gone(const struct box *box, uint64_t number, enum stream which);
+/* Bytes of its output that are kept. -ENOENT */
+int store_run_kept(const struct box *box, uint64_t number, uint64_t *bytes);
 /* Adds up to max bytes of its script. 0 or -errno, and then nothing was added. */
 int store_run_script(const struct box *box, uint64_t number, uint64_t offset, size_t max,
 		     struct text *out);

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/kv.h"
+#include "output_gap.h"
 #include "store.h"
 
 enum {
@@ -178,6 +179,7 @@ int store_run_read(const struct box *box, uint64_t number, struct run_record *re
 	/* Only the living keeper's runs can still be under way. */
 	if (!run_state_is_end(rec->state) && (!box->keeper || strcmp(rec->token, box->token)))
 		rec->state = RUN_LOST;
+	rec->truncated |= output_is_partial(dirs.run);
 	return check_dirs(&dirs, number);
 }
 
@@ -245,6 +247,24 @@ int store_run_open(const struct box *box, uint64_t number, const char *file)
 		return -errno;
 	r = check_dirs(&dirs, number);
 	return r < 0 ? r : take_fd(&fd);
+}
+
+uint64_t store_run_gone(const struct box *box, uint64_t number, enum stream which)
+{
+	_cleanup_close_ int fd = store_run_open(box, number, RUN_GAPS);
+
+	return output_gone(fd, which);
+}
+
+int store_run_kept(const struct box *box, uint64_t number, uint64_t *bytes)
+{
+	_cleanup_dirs_ struct run_dirs dirs = { -1, -1 };
+	int r = open_dirs(box, number, &dirs);
+
+	if (r < 0)
+		return r;
+	*bytes = output_kept(dirs.run);
+	return check_dirs(&dirs, number);
 }
 
 int store_run_script(const struct box *box, uint64_t number, uint64_t offset, size_t max,

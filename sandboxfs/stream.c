@@ -148,6 +148,15 @@ static int find_gap(struct handle *h, int file, uint64_t end, struct output_gap 
 	return output_gap_read(h->gaps, (enum stream)h->stream, gap);
 }
 
+/* How much there was for this handle of a stream that was taken as a whole; else 0. box->lock held. */
+static uint64_t gone_size(struct handle *h)
+{
+	/* What can still be written is not there yet. */
+	if (h->run && !h->run->closed)
+		return 0;
+	return MIN(store_run_gone(h->box, h->run_number, (enum stream)h->stream), end_of(h));
+}
+
 /* Bytes at offset: how many are there, at most size; or -errno. box->lock held. */
 static ssize_t available(struct handle *h, size_t size, off_t offset, struct stream_piece *piece)
 {
@@ -158,17 +167,19 @@ static ssize_t available(struct handle *h, size_t size, off_t offset, struct str
 	int r;
 
 	*piece = (struct stream_piece){ .len = 0 };
-	/* The keeper makes the files when the command starts; till then there is nothing. */
-	if (fd == -ENOENT)
-		return 0;
-	if (fd < 0)
+	if (fd < 0 && fd != -ENOENT)
 		return fd;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	end = MIN(end, (uint64_t)st.st_size);
-	r = find_gap(h, fd, end, &gap);
-	if (r < 0)
-		return r;
+	if (fd < 0) {
+		end = gone_size(h);
+		gap = (struct output_gap){ 0, end };
+	} else {
+		if (fstat(fd, &st) < 0)
+			return -errno;
+		end = MIN(end, (uint64_t)st.st_size);
+		r = find_gap(h, fd, end, &gap);
+		if (r < 0)
+			return r;
+	}
 	stream_view_find(&h->view, gap, end, MIN(h->position, (uint64_t)offset), (uint64_t)offset,
 			 size, piece);
 	return (ssize_t)piece->len;
@@ -230,10 +241,11 @@ static void reply_file(fuse_req_t req, struct handle *h, size_t size, off_t offs
 	fuse_reply_data(req, &data, 0);
 }
 
-/* Something may take what a live run has written. box->lock held. */
+/* Something may take what a live run has written; of others who has it open keeps all. box->lock held. */
 static bool is_shrinking(struct box *box)
 {
-	if (box_limit(box, LIMIT_OUTPUT) != LIMIT_NONE)
+	if (box_limit(box, LIMIT_OUTPUT) != LIMIT_NONE ||
+	    box_limit(box, LIMIT_OUTPUT_TOTAL) != LIMIT_NONE)
 		box->output_shrinks = true;
 	return box->output_shrinks;
 }
@@ -476,7 +488,7 @@ static uint64_t size_on_disk(struct ctx *ctx, enum stream stream, bool to_comman
 {
 	struct handle h = { .box = ctx->box, .fd = -1, .gaps = -1, .stream = stream };
 	uint64_t size = 0, number;
-	struct output_gap gap;
+	struct output_gap gap = { 0, 0 };
 	struct stat st;
 
 	pthread_mutex_lock(&ctx->box->lock);
@@ -491,9 +503,11 @@ static uint64_t size_on_disk(struct ctx *ctx, enum stream stream, bool to_comman
 	}
 	if (number) {
 		bind_run(&h, number, to_command_end);
-		if (is_closed(&h) && stream_file(&h) >= 0 && fstat(*file_of(&h), &st) == 0)
+		if (is_closed(&h) && stream_file(&h) == -ENOENT)
+			gap.tail = size = gone_size(&h);
+		else if (is_closed(&h) && *file_of(&h) >= 0 && fstat(*file_of(&h), &st) == 0)
 			size = MIN((uint64_t)st.st_size, end_of(&h));
-		if (find_gap(&h, *file_of(&h), size, &gap) == 0)
+		if (gap.tail || find_gap(&h, *file_of(&h), size, &gap) == 0)
 			size = stream_view_size(gap, size);
 	}
 	pthread_mutex_unlock(&ctx->box->lock);

@@ -51,6 +51,14 @@ static int set_output(struct keeper *k, enum limit which, uint64_t value, struct
 	return 0;
 }
 
+static int set_output_total(struct keeper *k, enum limit which, uint64_t value, struct failure *why)
+{
+	(void)which;
+	(void)why;
+	runs_set_output_total(&k->runs, value, true);
+	return 0;
+}
+
 /* What holds a limit of disk takes privileges that the keeper no longer has (disk/disk.h). */
 static int leave_to_daemon(struct keeper *k, enum limit which, uint64_t value, struct failure *why)
 {
@@ -68,7 +76,7 @@ static const struct {
 	[LIMIT_PIDS] = { set_in_cgroup },   [LIMIT_FILES] = { open_files_set },
 	[LIMIT_TIMEOUT] = { set_timeout },  [LIMIT_IDLE] = { idle_set },
 	[LIMIT_DISK] = { leave_to_daemon }, [LIMIT_DISK_INODES] = { leave_to_daemon },
-	[LIMIT_OUTPUT] = { set_output },
+	[LIMIT_OUTPUT] = { set_output },    [LIMIT_OUTPUT_TOTAL] = { set_output_total },
 };
 
 /* The field that a message has. */

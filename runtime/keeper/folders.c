@@ -227,6 +227,15 @@ int folders_reopen(struct folders *folders, uint64_t number, struct run_folder *
 	return r;
 }
 
+int folders_dir(struct folders *folders, uint64_t number)
+{
+	char name[NUMBER_SIZE];
+	int fd = openat(folders->dir, number_name(name, number),
+			O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
 static int compare_descending(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -234,8 +243,8 @@ static int compare_descending(const void *a, const void *b)
 	return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* Numbers of all folders of ended runs, newest first; malloc'd. */
-static int list_ended(struct folders *folders, uint64_t **out, size_t *n_out)
+int folders_list(struct folders *folders, bool (*skip)(struct folders *folders, uint64_t number),
+		 uint64_t **out, size_t *n_out)
 {
 	int fd = openat(folders->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_closedir_ DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -256,7 +265,7 @@ static int list_ended(struct folders *folders, uint64_t **out, size_t *n_out)
 		if (parse_u64(e->d_name, 1, UINT64_MAX, &number) < 0)
 			continue;
 		folders->newest = MAX(folders->newest, number);
-		if (folders->is_live(folders, number))
+		if (skip(folders, number))
 			continue;
 		if (n == size) {
 			uint64_t *more = realloc(numbers, (size + 256) * sizeof(*numbers));
@@ -295,7 +304,7 @@ static void evict_plan(struct folders *folders)
 	_cleanup_free_ uint64_t *numbers = NULL;
 	size_t n = 0, keep = (size_t)MIN(folders->keep, (uint64_t)SIZE_MAX), n_evict = 0;
 
-	folders->scanned = list_ended(folders, &numbers, &n) == 0;
+	folders->scanned = folders_list(folders, folders->is_live, &numbers, &n) == 0;
 	folders->n_ended = n; /* none if it failed: the next end tries again */
 	if (!too_many(folders))
 		return;

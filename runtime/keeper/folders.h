@@ -63,6 +63,11 @@ int folders_make(struct folders *folders, uint64_t number, const char *script, s
 int folders_reopen(struct folders *folders, uint64_t number, struct run_folder *out);
 /* Removes a folder and what a keeper puts into it. */
 void folders_remove(struct folders *folders, uint64_t number);
+/* Numbers of all folders but those to skip, newest first; malloc'd. 0 or -errno. */
+int folders_list(struct folders *folders, bool (*skip)(struct folders *folders, uint64_t number),
+		 uint64_t **numbers, size_t *n);
+/* The folder of a run, for reading. A descriptor or -errno. */
+int folders_dir(struct folders *folders, uint64_t number);
 /* A run has ended for good: its folder counts, and old ones go when there are too many. */
 void folders_note_ended(struct folders *folders);
 /* Makes and opens RUN_OUT or RUN_ERR, for reading and writing. A descriptor or -errno. */

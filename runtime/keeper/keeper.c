@@ -182,6 +182,7 @@ static int start_service(struct keeper *k, struct failure *why)
 		return fail(why, r, "open the folder of runs");
 	k->runs_open = true;
 	runs_set_output_limit(&k->runs, k->set.limits.of[LIMIT_OUTPUT]);
+	runs_set_output_total(&k->runs, k->set.limits.of[LIMIT_OUTPUT_TOTAL], false);
 	/* It comes up while the daemon is told; a box without a shell is one all the same. */
 	session_start_shell(k->sessions);
 	r = daemon_listen(&k->daemon, k->box_dir);

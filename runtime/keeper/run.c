@@ -44,6 +44,7 @@ int runs_open(struct runs *runs, struct loop *loop, struct daemon *daemon, int d
 	runs->folders.dir = -1;
 	int r = folders_open(&runs->folders, loop, dir, keep);
 
+	output_total_open(runs);
 	runs->folders.is_live = folder_is_live;
 	runs->folders.before_removal = folders_to_go;
 	return r;
@@ -86,12 +87,12 @@ static void live_remove(struct run *run)
 		run->next_live->prev_live = run->prev_live;
 }
 
-static uint64_t run_size(const struct run *run, enum stream which)
+uint64_t run_size(const struct run *run, enum stream which)
 {
 	return run->streams[which] ? run->streams[which]->size : run->closed_size[which];
 }
 
-static bool run_is_closed(const struct run *run)
+bool run_is_closed(const struct run *run)
 {
 	return run_state_is_end(run->state) && !run->streams[STREAM_OUT] &&
 	       !run->streams[STREAM_ERR];
@@ -141,6 +142,7 @@ static void run_free(struct run *run)
 {
 	loop_task_cancel(run->runs->loop, &run->record_task);
 	run_log_forget(run);
+	output_total_note_closed(run);
 	loop_timer_clear(run->runs->loop, &run->force_timer);
 	live_remove(run);
 	if (run->forget_own)
@@ -212,6 +214,7 @@ static void free_any(struct run *run, void *ctx)
 void runs_close(struct runs *runs)
 {
 	runs_write_records(runs);
+	output_total_close(runs);
 	runs_each(runs, free_any, NULL);
 	run_logs_close(runs);
 	folders_close(&runs->folders);
@@ -389,8 +392,9 @@ static void run_take_turn(struct run *run, enum stream which)
 	word = (run_size(run, last) - run->segment_start[last]) << 1 | (uint64_t)last;
 	if (run->folder.order < 0)
 		run->folder.order = run_folder_open_order(&run->folder);
-	/* Without it (a full disk) the streams themselves are still exact. */
-	if (run->folder.order >= 0 && write_full(run->folder.order, &word, sizeof(word)) < 0)
+	/* Without it (a full disk, a limit) the streams themselves are still exact. */
+	if (run->folder.order >= 0 && output_total_may_order(run, sizeof(word)) &&
+	    write_full(run->folder.order, &word, sizeof(word)) < 0)
 		close_fd(&run->folder.order);
 }
 
@@ -430,6 +434,8 @@ static void run_close_stream(struct run *run, enum stream which)
 	run_trim(run, which, true);
 	run->closed_size[which] = run->streams[which]->size;
 	fifo_free(take_ptr(run->streams[which]));
+	if (run_is_closed(run))
+		output_total_note_closed(run);
 	watch_tell(run, which);
 }
 

@@ -77,7 +77,10 @@ struct run {
 	int last_stream;		   /* which wrote last; -1 none yet */
 	uint64_t segment_start[N_STREAMS]; /* its size when it last took over */
 	bool truncated;
-	struct output_gap gap[N_STREAMS]; /* what limits/output has taken from the disk */
+	struct output_gap gap[N_STREAMS]; /* what limits have taken from the disk */
+	uint64_t counted[N_STREAMS];	  /* what is kept of it, by output_total, */
+	uint64_t counted_order;		  /* and of folder.order */
+	bool order_full;		  /* no more is written of that */
 	bool trim_failed;		  /* said so already */
 	bool said_closed;
 	bool unsettled; /* has ended, but it is not known yet whether something of it is left */
@@ -102,6 +105,16 @@ struct run {
 
 enum { RUN_HASH = 256 };
 
+/* limits/output_total. Bytes that are kept of the output of runs: output_total.c */
+struct output_total {
+	uint64_t limit;
+	uint64_t live;	 /* of runs that something may still write to */
+	uint64_t ended;	 /* of the others, at the most: some may have been removed */
+	uint64_t try_at; /* when there are more */
+	bool is_known;	 /* what `ended` is */
+	struct loop_task task;
+};
+
 /* All runs of the box. */
 struct runs {
 	struct loop *loop;
@@ -109,8 +122,9 @@ struct runs {
 	struct folders folders;
 	struct run_log *logs;
 	uint64_t output_limit; /* limits/output */
-	int box_dir;	       /* borrowed */
-	const char *token;     /* of this start, borrowed */
+	struct output_total total;
+	int box_dir;	   /* borrowed */
+	const char *token; /* of this start, borrowed */
 	struct run *live[RUN_HASH];
 };
 
@@ -120,6 +134,10 @@ int runs_open(struct runs *runs, struct loop *loop, struct daemon *daemon, int d
 /* Writes what is unwritten and frees all. */
 void runs_close(struct runs *runs);
 struct run *runs_find(struct runs *runs, uint64_t number);
+/* Bytes of a stream so far, also of those that were taken away. */
+uint64_t run_size(const struct run *run, enum stream which);
+/* Can nothing write to it any more? */
+bool run_is_closed(const struct run *run);
 /* Calls fn for each live run, oldest number first not promised; fn may end the run it is given. */
 void runs_each(struct runs *runs, void (*fn)(struct run *run, void *ctx), void *ctx);
 /* Writes all records that wait for their turn. */
@@ -160,6 +178,19 @@ void run_append(struct run *run, enum stream which, const char *bytes, size_t le
 /* Holds limits/output: at once if exact, else when enough has come together. run_output.c */
 void run_trim(struct run *run, enum stream which, bool exact);
 void runs_set_output_limit(struct runs *runs, uint64_t bytes);
+/* Keeps no more than `limit` bytes of a live run's stream. 0 or -errno. */
+int run_trim_to(struct run *run, enum stream which, uint64_t limit);
+
+/* limits/output_total, from when there is time for it, or at once. output_total.c */
+void runs_set_output_total(struct runs *runs, uint64_t bytes, bool at_once);
+void output_total_open(struct runs *runs);
+void output_total_close(struct runs *runs);
+/* A stream has changed: holds the limit. */
+void output_total_note(struct run *run, enum stream which);
+/* May so much more be written to the run's order? Counts it. */
+bool output_total_may_order(struct run *run, uint64_t bytes);
+/* Nothing writes to it any more. */
+void output_total_note_closed(struct run *run);
 
 void run_say(struct run *run);
 /* MSG_WATCH for a live run. -ENOMEM. */
