@@ -38,7 +38,7 @@ void credentials_free(struct credentials *credentials);
  *   file      instead of these: a file as ~/.aws/credentials, profile says which section of it
  *   profile   without file: of the user's own profile files
  *   endpoint, region, style (path, virtual)
- *   users     who may: names or numbers with commas or blanks between them, or *; default: root
+ *   users     who may, beside root: names or numbers with commas or blanks between them, or *
  *
  * Without keys, file and profile requests are not signed. The file is root's or the caller's own.
  */

@@ -19,6 +19,7 @@
 #include "events.h"
 #include "input.h"
 #include "keeper.h"
+#include "mount.h"
 #include "named.h"
 #include "store.h"
 #include "tty.h"
@@ -85,6 +86,7 @@ static void box_free(struct box *box)
 	}
 	sessions_free(box);
 	named_free_all(box);
+	mounts_free(box);
 	free(box->image_user);
 	free(box->image_cwd);
 	free(box->image_command);
@@ -550,6 +552,7 @@ static void load_one(uint32_t id, bool removed)
 		snprintf(box->image, sizeof(box->image), "%s", the_options.image);
 	env_init(&box->sessions->env, true);
 	store_sessions_load(box);
+	mounts_load(box);
 	box_take_image(box);
 	pthread_rwlock_wrlock(&registry);
 	HASH_FIND(hh_name, by_name, box->name, strlen(box->name), other);

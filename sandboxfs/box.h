@@ -27,6 +27,7 @@
 #include "session.h"
 #include "why.h"
 
+struct box_mount;
 struct input;
 struct keeper;
 
@@ -98,6 +99,9 @@ struct box {
 	unsigned int net_changes; /* counts writes */
 	char *net_allow, *net_deny; /* as written, never NULL */
 	uint64_t net_bandwidth;	    /* bytes/s, UINT64_MAX unlimited */
+
+	struct box_mount *mounts; /* mount.h */
+	uint32_t last_mount;	  /* highest number given to one */
 
 	enum box_state state;
 	char failed_why[256];

@@ -23,6 +23,7 @@
 #include "input.h"
 #include "keeper.h"
 #include "keeper_private.h"
+#include "mount.h"
 #include "store.h"
 
 void box_set_state(struct box *box, enum box_state state, const char *reason)
@@ -45,8 +46,10 @@ void box_set_state(struct box *box, enum box_state state, const char *reason)
 	event_add(box, "state", why.data ? "{s:s,s:s}" : "{s:s}", "state", box_state_word(state),
 		  "why", why.data);
 	/* Starting, and what follows it, is saved by who knows that it went well. */
-	if (state == BOX_STOPPED || state == BOX_FAILED)
+	if (state == BOX_STOPPED || state == BOX_FAILED) {
 		store_save(box);
+		mounts_ended(box);
+	}
 }
 
 int box_failed_errno(const struct box *box)

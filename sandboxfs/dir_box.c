@@ -11,6 +11,7 @@
  *	sessions/                  further ones
  *	net/                       its network
  *	limits/ usage/             what it may use, and does
+ *	mounts/                    buckets in it
  *	image ctl events
  */
 #include <errno.h>
@@ -131,6 +132,10 @@ static int box_setattr(struct ctx *ctx, const struct stat *st, int to_set)
 	return r;
 }
 
+/*
+ * mounts stands before files: who removes one entry after the other unmounts first, and finds
+ * ordinary folders in files/ where buckets were.
+ */
 static const struct row box_rows[] = {
 	{ "cmd", S_IFREG | 0200, ROW_FRESH, .ops = &cmd_ops,
 	  .help = "write a command: it runs, and closing waits for its end" },
@@ -146,6 +151,8 @@ static const struct row box_rows[] = {
 	{ "why", S_IFREG | 0400, ROW_SIZED, .show = box_why_show,
 	  .help = "the last refusals and failures, and what would help" },
 	{ "README", S_IFREG | 0400, ROW_SIZED, .show = box_readme_show, .help = "this" },
+	{ "mounts", S_IFDIR | 0700, .dir = DIR_MOUNTS,
+	  .help = "buckets mounted in it: echo s3://BUCKET > mounts/NAME" },
 	{ "files", S_IFDIR | 0700, .volume = 1 + FILES_WORKSPACE,
 	  .help = "/workspace of the box, an ordinary folder" },
 	{ "root", S_IFLNK | 0777, .link = box_root_link,

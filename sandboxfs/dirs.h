@@ -7,7 +7,7 @@
 
 extern const struct dir_type dir_root, dir_dot, dir_trash, dir_roots, dir_box, dir_trashed,
 	dir_procs, dir_run, dir_env, dir_sessions, dir_session, dir_named, dir_named_env,
-	dir_run_env, dir_images, dir_net, dir_limits, dir_usage;
+	dir_run_env, dir_images, dir_net, dir_limits, dir_usage, dir_mounts;
 
 /* Adds one line a row: name and help. */
 void dir_help(const struct dir_type *dir, const char *prefix, struct text *out);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Requests that change or list directories of the tree. All are answered at once: the kernel holds
- * the directory meanwhile. No locks of its own.
+ * the directory meanwhile. (rm mounts/NAME waits for its keeper, which does not wait for a server.)
+ * No locks of its own.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +39,8 @@ static int begin_change(struct ctx *ctx, fuse_req_t req, fuse_ino_t parent)
 
 static void finish(struct ctx *ctx, int r)
 {
-	fuse_reply_err(ctx->req, -r);
+	if (r != TREE_ANSWERED)
+		fuse_reply_err(ctx->req, -r);
 	ctx_end(ctx);
 }
 

@@ -30,6 +30,7 @@
 #include "image.h"
 #include "images.h"
 #include "keeper_private.h"
+#include "mount.h"
 #include "net.h"
 #include "spawn.h"
 #include "store.h"
@@ -339,6 +340,7 @@ static void start_fields(const struct box *box, const char *image_dir, struct te
 	if (box->net_private)
 		field_add(t, "network", box->net_chosen ? "private" : "if-any");
 	env_start_fields(&box->sessions->env, box_user_is_root(box, ""), t);
+	mounts_start_fields(box, t);
 }
 
 static int send_start(struct box *box, const char *image_dir)

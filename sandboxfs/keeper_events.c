@@ -20,6 +20,7 @@
 #include "input.h"
 #include "keeper.h"
 #include "keeper_private.h"
+#include "mount.h"
 #include "net.h"
 #include "store.h"
 #include "stream.h"
@@ -126,6 +127,7 @@ static void on_start_reply(struct keeper *k, int error, const char *why)
 			box_set_state(box, BOX_RUNNING, NULL);
 		store_save(box);
 		box_disk_started(box);
+		mounts_started(box);
 		keeper_started();
 	}
 	collect_box(k);
@@ -197,6 +199,11 @@ static void on_reply(struct keeper *k, const struct msg *m, const char *payload)
 	}
 	if (m->tag & KEEPER_LIMIT_TAG) {
 		on_limit_reply(k, m->tag & ~KEEPER_LIMIT_TAG, error, payload);
+		return;
+	}
+	if (m->tag & KEEPER_MOUNT_TAG) {
+		mounts_replied(k->box, m->tag, error, payload);
+		collect_box(k);
 		return;
 	}
 	for (struct park *p = k->box->parks.first; p; p = p->next) {
@@ -333,6 +340,12 @@ static void on_message(struct keeper *k, const struct msg *m, const char *payloa
 	case MSG_IDLE:
 		on_idle(k, m);
 		break;
+	case MSG_BUCKET_STATE:
+		mounts_told_state(k->box, payload, m->len, (int)m->v[0], !k->ready);
+		break;
+	case MSG_BUCKET_TEXT:
+		mounts_told_text(k->box, m->tag, payload);
+		break;
 	case MSG_WHY:
 		why_add(&k->box->why, k->box->uid, "%s", payload);
 		break;
@@ -399,6 +412,7 @@ static void keeper_ended(struct keeper *k)
 	else if (box->state != BOX_FAILED)
 		box_set_state(box, BOX_STOPPED, NULL);
 	store_save(box);
+	mounts_ended(box);
 	if (box->sessions->next)
 		store_sessions_save(box); /* where they were */
 	after_stop(box);

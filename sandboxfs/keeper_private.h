@@ -9,12 +9,14 @@
 #include "daemon.h"
 #include "protocol.h"
 
-/* Tags of our own requests that no park waits for. */
+/* Tags of our own requests, whose replies are for more than who waits. */
 #define KEEPER_RUN_TAG (1ull << 62)	/* | run number: a submission */
 #define KEEPER_START_TAG (1ull << 61)	/* MSG_START and MSG_HELLO */
 #define KEEPER_SESSION_TAG (1ull << 60) /* | session: MSG_SESSION_OPEN */
 #define KEEPER_INPUT_TAG (1ull << 59)	/* | run number: MSG_INPUT */
 #define KEEPER_LIMIT_TAG (1ull << 58)	/* | which: MSG_LIMIT to one that was found running */
+/* Of what parks wait for as well: | a tag of keeper_new_tag(), MSG_BUCKET and the like (mount.h). */
+#define KEEPER_MOUNT_TAG (1ull << 57)
 
 struct keeper {
 	struct watch watch;

@@ -28,6 +28,7 @@ enum dir_kind {
 	DIR_NET,
 	DIR_LIMITS,
 	DIR_USAGE,
+	DIR_MOUNTS, /* item = number of a mount */
 	N_DIR_KINDS,
 	NODE_ALIAS = 63, /* item = number of an alias (alias.h) */
 };

@@ -64,6 +64,17 @@ int store_name_save(const struct box *box, const struct named *named);
 void store_name_remove(const struct box *box, uint32_t id);
 void store_names_load(struct box *box);
 
+/* Buckets mounted in it (mount.h). load() calls make(box, name) for each. */
+struct box_mount;
+int store_mounts_save(const struct box *box);
+void store_mounts_load(struct box *box,
+		       struct box_mount *(*make)(struct box *box, const char *name));
+/* Does something written to that mount lie on disk that is not in the bucket? Of one that is not
+ * served now. */
+bool store_mount_is_dirty(const struct box *box, const char *name);
+/* Takes its empty folder away. */
+void store_mount_clear(const struct box *box, const char *name);
+
 /* --- runs ------------------------------------------------------------------------------------- */
 
 void run_usage_clear(struct run_usage *usage);

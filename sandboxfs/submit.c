@@ -2,7 +2,7 @@
 /*
  * Commands: from writes to `cmd` and `new` to a run, and the close that waits for it. Must not wait
  * itself: opens wait parked on the box, closes on the run. The rule when a command is complete is
- * in complete(); what tells the cases apart was found by experiment, see CONTRIBUTING in README.
+ * in handle_is_complete(); what tells the cases apart was found by experiment, see CONTRIBUTING in README.
  * Lock: box->lock; /proc is read without it.
  */
 #include "submit.h"
@@ -47,15 +47,21 @@ static void open_answer(struct park *park, int error)
 
 static const struct park_type open_park = { start_look, open_answer, NULL };
 
-static int cmd_open(struct ctx *ctx, struct handle *h)
+void handle_note_opener(struct ctx *ctx, struct handle *h)
 {
 	struct caller opener;
-	int r;
 
 	if (caller_read(ctx->pid, &opener) == 0) {
 		h->opener = opener.tgid;
 		h->opener_started = opener.started;
 	}
+}
+
+static int cmd_open(struct ctx *ctx, struct handle *h)
+{
+	int r;
+
+	handle_note_opener(ctx, h);
 	pthread_mutex_lock(&ctx->box->lock);
 	r = box_need_running(ctx, h, &open_park, NULL);
 	pthread_mutex_unlock(&ctx->box->lock);
@@ -351,8 +357,7 @@ static const struct park_type close_park = { close_look, close_answer, close_int
 static const struct park_type started_park = { started_look, close_answer, close_interrupted };
 static const struct park_type taken_park = { taken_look, close_answer, close_interrupted };
 
-/* Is this the close that completes the command? wait: may it be waited for? */
-static bool complete(struct ctx *ctx, struct handle *h, bool *wait)
+bool handle_is_complete(struct ctx *ctx, struct handle *h, bool *wait)
 {
 	struct caller closer;
 
@@ -397,7 +402,7 @@ static int cmd_flush(struct ctx *ctx, struct handle *h)
 	pthread_mutex_lock(&box->lock);
 	pending = h->text.len && !h->submitted && !void_transaction(h);
 	pthread_mutex_unlock(&box->lock);
-	if (!pending || !complete(ctx, h, &wait))
+	if (!pending || !handle_is_complete(ctx, h, &wait))
 		return 0;
 	pthread_mutex_lock(&box->lock);
 	if (!h->submitted && h->text.len)

@@ -14,6 +14,11 @@ extern const struct row_ops cmd_ops;	   /* of a session */
 extern const struct row_ops new_ops;	   /* procs/new */
 extern const struct row_ops named_cmd_ops; /* procs/NAME/cmd */
 
+/* At its opening: who closes it last is to be known. */
+void handle_note_opener(struct ctx *ctx, struct handle *h);
+/* Is this the close that completes what was written? wait: may it be waited for? h->killed is set if
+ * its writer died of a signal. */
+bool handle_is_complete(struct ctx *ctx, struct handle *h, bool *wait);
 /* A handle's run is one of its own, beside the sessions. */
 bool submit_is_own(const struct handle *h);
 /* Has a run of its own begun, or will it never? */

@@ -38,6 +38,7 @@ const struct dir_type *const dir_types[N_DIR_KINDS] = {
 	[DIR_NET] = &dir_net,
 	[DIR_LIMITS] = &dir_limits,
 	[DIR_USAGE] = &dir_usage,
+	[DIR_MOUNTS] = &dir_mounts,
 };
 
 static uint64_t ino_salt;

@@ -151,7 +151,8 @@ struct dir_type {
 	const struct row *rows;
 	size_t n_rows;
 	mode_t mode; /* owner's permission bits where it belongs to a box */
-	/* All but rows may be NULL: not possible here (EPERM and `hint` in why). */
+	/* All but rows may be NULL: not possible here (EPERM and `hint` in why). unlink may return
+	 * TREE_ANSWERED. */
 	int (*lookup)(struct ctx *ctx, const char *name, struct child *child);
 	int (*list)(struct ctx *ctx, struct dir_list *list);
 	int (*attr)(struct ctx *ctx, struct stat *st); /* corrects the directory's own */

@@ -31,12 +31,8 @@ enum park_verdict start_look(struct park *park)
 	}
 }
 
-int box_need_running(struct ctx *ctx, struct handle *h, const struct park_type *type,
-		     const struct park_wait *wait)
+int box_wake(struct box *box)
 {
-	struct box *box = ctx->box;
-	int r;
-
 	if (box->removed)
 		return -ESTALE;
 	switch (box->state) {
@@ -60,6 +56,17 @@ int box_need_running(struct ctx *ctx, struct handle *h, const struct park_type *
 		if (box->state == BOX_FAILED && !box->after_stop_start)
 			return -box_failed_errno(box);
 	}
+	return 1;
+}
+
+int box_need_running(struct ctx *ctx, struct handle *h, const struct park_type *type,
+		     const struct park_wait *wait)
+{
+	struct box *box = ctx->box;
+	int r = box_wake(box);
+
+	if (r <= 0)
+		return r;
 	r = park_add(&box->parks, &box->lock, type, ctx->req, h, box, wait);
 	return r < 0 ? r : TREE_ANSWERED;
 }

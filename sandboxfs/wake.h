@@ -6,6 +6,8 @@
 #include "park.h"
 #include "tree.h"
 
+/* Starts it, or wakes it: 0 it runs; 1 it is on its way; or -errno. box->lock held. */
+int box_wake(struct box *box);
 /*
  * Makes the box run: starts, wakes or waits. 0 it runs; TREE_ANSWERED: req is parked with type
  * `type`, whose look is start_look() or like it; or -errno. box->lock held.

@@ -112,8 +112,8 @@ static void users(void **state)
 		{ "users = root, 5,61001\n", NOBODY, 0 },
 		{ "users = daemon 61002\n", NOBODY, -EACCES },
 		{ "users = *\n", NOBODY, 0 },
-		{ "users = roo*\n", 0, -EACCES },
-		{ "users =\n", 0, -EACCES },
+		{ "users = roo*\n", NOBODY, -EACCES },
+		{ "users =\n", NOBODY, -EACCES },
 	};
 
 	(void)state;
