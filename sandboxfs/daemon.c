@@ -40,6 +40,7 @@
 #include "network.h"
 #include "perm.h"
 #include "privileges.h"
+#include "remote.h"
 #include "store.h"
 #include "why.h"
 
@@ -51,6 +52,7 @@ static int poller = -1, kick_event = -1, signals = -1;
 static struct watch kick_watch, signal_watch, interrupt_watch, mounts_watch;
 static atomic_bool kicked;
 static bool stop_wanted;
+static bool hung; /* threads of ours that nothing can end */
 static atomic_bool mount_gone;
 static struct fuse_session *session;
 static void (*tell_ready)(void);
@@ -213,7 +215,7 @@ static void turn(int timeout_ms)
 {
 	struct epoll_event events[64];
 	static int again_ms = -1;
-	int n;
+	int n, remote_ms;
 
 	if (again_ms >= 0)
 		timeout_ms = MIN(timeout_ms, again_ms);
@@ -224,6 +226,9 @@ static void turn(int timeout_ms)
 		watch->ready(watch, events[i].events);
 	}
 	again_ms = park_run_interrupts();
+	remote_ms = remote_run_interrupts();
+	if (again_ms < 0 || (remote_ms >= 0 && remote_ms < again_ms))
+		again_ms = remote_ms;
 	let_dropped_go();
 }
 
@@ -391,6 +396,7 @@ static int serve_until_end(struct options_error *err)
 	imports_leave();
 	boxes_leave();
 	end_service(server);
+	hung = !remote_end();
 	if (the_options.keep_on_unmount)
 		net_leave();
 	else
@@ -484,6 +490,11 @@ int daemon_run(const char *mountpoint, void (*ready)(void), struct options_error
 		net_leave();
 	}
 	image_stop();
+	if (hung) { /* what they use stays */
+		janitor_stop();
+		store_close();
+		return r;
+	}
 	if (session) {
 		fuse_session_destroy(session);
 		files_end();

@@ -88,6 +88,19 @@ static inline bool files_owns(fuse_ino_t ino)
  */
 extern const struct fuse_lowlevel_ops files_ops;
 
+/*
+ * Requests that ask a bucket may wait for ever, and belong on threads that may (remote.h), which say so
+ * by files_may_wait(). files_remote_key() tells from a request's bytes whether it is one, and which
+ * box's and bucket's. One that found out only while it was served has not been answered:
+ * files_ask_again(), on the same thread directly afterwards.
+ */
+struct files_remote_key {
+	uint64_t box, dev;
+};
+bool files_remote_key(const void *request, size_t size, struct files_remote_key *key);
+bool files_ask_again(struct files_remote_key *key);
+void files_may_wait(void);
+
 /* For `.sandboxfs/status`: inodes known, descriptors held, open files, locks waiting. */
 struct files_counts {
 	uint64_t inodes, descriptors, open_files, waiting_locks;

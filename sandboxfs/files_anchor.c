@@ -255,7 +255,7 @@ static int by_name(struct call *c, struct files_inode *dir, const struct anchor 
 	pthread_mutex_unlock(&files.lock);
 	if (!name)
 		return -ENOMEM;
-	r = look_up(c, dir, at, name, &found);
+	r = look_up_known(c, dir, at, name, inode, &found);
 	if (r < 0)
 		return r == -ENOENT || r == -ENOTDIR ? -ESTALE : r;
 	if (found.veiled != inode->veiled || found.fd < 0 || !is_same(inode, &found.stx))

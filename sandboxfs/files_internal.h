@@ -262,9 +262,13 @@ int ids_check_anchor(const struct call *c, const struct anchor *a, int may);
 
 /* files_lookup.c */
 
-/* Looks name up below an anchored directory: 0 or -errno. */
+/* Looks name up below an anchored directory: 0 or -errno. -EREMOTE: something is mounted there, and
+ * this thread must not wait for an answer what it is. */
 int look_up(struct call *c, struct files_inode *dir, const struct anchor *at, const char *name,
 	    struct found *found);
+/* The same for an inode that is known and to be found again: what is mounted there was looked at. */
+int look_up_known(struct call *c, struct files_inode *dir, const struct anchor *at, const char *name,
+		  const struct files_inode *known, struct found *found);
 void cleanup_found(struct found *found);
 /* The handle that finds an object of the workspace again; without one, names do. */
 void look_take_handle(struct found *found);
@@ -285,6 +289,16 @@ void reply_was_long(struct call *c, struct files_inode *inode);
 double call_timeout(const struct call *c);
 /* Makes the kernel ask for all names again. */
 void name_cache_reset(void);
+
+/* files_remote.c */
+
+/* Is this a thread that may wait for a bucket? */
+bool remote_may_wait(void);
+/* The request has to be asked again on such a one; it is not answered now. */
+void remote_again(fuse_req_t req, const struct files_volume *vol, dev_t dev);
+/* Notes that a bucket has this device; is it one's? May be wrong either way. */
+void remote_note(dev_t dev);
+bool remote_is_likely(dev_t dev);
 
 /* files_symlink.c */
 

@@ -49,21 +49,41 @@ static bool is_dev_directory(const struct files_inode *dir, const char *name)
 	return dir->vol->kind == FILES_ROOT && inode_is_root(dir) && !strcmp(name, "dev");
 }
 
-/* Decides about a mount whose root is found->fd. */
-static void judge_mount(struct call *c, struct files_inode *dir, const char *name,
-			struct found *found)
+static dev_t found_dev(const struct found *found)
 {
-	dev_t dev = makedev(found->stx.stx_dev_major, found->stx.stx_dev_minor);
+	return makedev(found->stx.stx_dev_major, found->stx.stx_dev_minor);
+}
+
+/*
+ * Decides about a mount whose root is found->fd: 0, or -EREMOTE. To ask a filesystem what it is asks
+ * the server of a bucket; nothing before that does.
+ */
+static int judge_mount(struct call *c, struct files_inode *dir, const char *name,
+		       const struct files_inode *known, struct found *found)
+{
 	struct statfs fs;
 
 	found->veiled = true;
-	if (c->vol->kind != FILES_ROOT || is_dev_directory(dir, name) ||
-	    fstatfs(found->fd, &fs) < 0)
-		return;
-	found->remote = fs.f_type == FUSE_SUPER_MAGIC;
-	if (found->remote || fs.f_type == OVERLAYFS_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC ||
-	    dev == volume_workspace_dev(c->vol->box))
+	if (c->vol->kind != FILES_ROOT || is_dev_directory(dir, name))
+		return 0;
+	if (known && !known->remote && known->dev == found_dev(found)) {
+		found->veiled = known->veiled;
+		return 0;
+	}
+	if (found_dev(found) == volume_workspace_dev(c->vol->box)) {
 		found->veiled = false;
+		return 0;
+	}
+	if (!remote_may_wait())
+		return -EREMOTE;
+	if (fstatfs(found->fd, &fs) < 0)
+		return 0;
+	found->remote = fs.f_type == FUSE_SUPER_MAGIC;
+	if (found->remote)
+		remote_note(found_dev(found));
+	if (found->remote || fs.f_type == OVERLAYFS_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC)
+		found->veiled = false;
+	return 0;
 }
 
 void look_take_handle(struct found *found)
@@ -85,6 +105,12 @@ void look_take_handle(struct found *found)
 int look_up(struct call *c, struct files_inode *dir, const struct anchor *at, const char *name,
 	    struct found *found)
 {
+	return look_up_known(c, dir, at, name, NULL, found);
+}
+
+int look_up_known(struct call *c, struct files_inode *dir, const struct anchor *at, const char *name,
+		  const struct files_inode *known, struct found *found)
+{
 	int r;
 
 	*found = (struct found){ .fd = -1, .remote = dir->remote };
@@ -100,7 +126,9 @@ int look_up(struct call *c, struct files_inode *dir, const struct anchor *at, co
 		return r;
 	found->mnt = found->stx.stx_mnt_id;
 	if (found->mnt != at->mnt) {
-		judge_mount(c, dir, name, found);
+		r = judge_mount(c, dir, name, known, found);
+		if (r < 0)
+			return r;
 		if (found->remote && !found->veiled &&
 		    statx(found->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &found->stx) < 0)
 			return -errno;
@@ -279,6 +307,10 @@ void files_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		r = look_up(&c, c.inode, at, name, &found);
 	if (r == -ENOENT && at) {
 		reply_absent(&c, at);
+		return;
+	}
+	if (r == -EREMOTE && !remote_may_wait()) {
+		remote_again(req, c.vol, found_dev(&found));
 		return;
 	}
 	if (r == 0)

@@ -31,6 +31,7 @@
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -320,6 +321,16 @@ static int push_target(struct call *c, int fd, struct path *done, char rest[PATH
 	return 0;
 }
 
+/* Into a bucket, on a thread that must not wait for one. */
+static bool leads_away(int fd)
+{
+	struct statx stx;
+
+	return !remote_may_wait() &&
+	       statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) == 0 &&
+	       remote_is_likely(makedev(stx.stx_dev_major, stx.stx_dev_minor));
+}
+
 static int resolve_in_box(void *ctx, bool absolute, const char *path, char canonical[PATH_MAX])
 {
 	struct resolver *r = ctx;
@@ -351,7 +362,11 @@ static int resolve_in_box(void *ctx, bool absolute, const char *path, char canon
 		if (done.too_long)
 			return -ENAMETOOLONG;
 		fd = open_canonical(r->call, canonical);
-		if (fd < 0 || fstat(fd, &st) < 0)
+		if (fd < 0)
+			return -ENOENT;
+		if (leads_away(fd))
+			return -EXDEV;
+		if (fstat(fd, &st) < 0)
 			return -ENOENT;
 		if (S_ISLNK(st.st_mode)) {
 			if (links++ == MAX_LINKS)

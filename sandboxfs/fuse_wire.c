@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "fuse_kernel.h"
 
 /* Deepest stack a backing file may lie on: overlayfs is one level. 3 and more is refused by the
@@ -308,6 +309,18 @@ int fuse_wire_reply_create(fuse_req_t req, const struct fuse_entry_param *entry,
 
 	fill_entry(&out.entry, entry);
 	return fuse_reply_buf(req, (const char *)&out, sizeof(out));
+}
+
+void fuse_wire_answer(uint64_t unique, int error)
+{
+	const struct fuse_out_header head = {
+		.len = sizeof(head), .error = error, .unique = unique
+	};
+
+	keep_order();
+	/* ENOENT: it has been answered, or nobody waits any more. */
+	if (write(wire.dev, &head, sizeof(head)) < 0 && errno != ENOENT)
+		log_debug("answer a request: %s", strerror(errno));
 }
 
 int fuse_wire_inc_epoch(void)

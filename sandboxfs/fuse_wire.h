@@ -44,6 +44,9 @@ int fuse_wire_reply_create(fuse_req_t req, const struct fuse_entry_param *entry,
  * one handle do not wait for each other; READ's offset is 0 then). */
 int fuse_wire_reply_open_stream(fuse_req_t req, const struct fuse_file_info *fi);
 
+/* Answers a request by its number with 0 or -errno and nothing else, behind libfuse's back. */
+void fuse_wire_answer(uint64_t unique, int error);
+
 /* All cached names of the mount are looked up again from now on (FUSE_NOTIFY_INC_EPOCH). */
 int fuse_wire_inc_epoch(void);
 /* The kernel asks for this node's attributes again (FUSE_NOTIFY_INVAL_INODE); data stay cached. */

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "daemon.h"
 #include "files.h"
+#include "remote.h"
 
 enum { SLOW_MS = 3, MAX_THREADS = 64 };
 
@@ -62,7 +63,7 @@ static void lead_requests(unsigned int term, struct fuse_buf *buf)
 		atomic_fetch_add(&lead.step, 1);
 		if (atomic_load(&lead.watcher_sleeps))
 			wake_watcher();
-		fuse_session_process_buf(lead.se, buf);
+		remote_serve(lead.se, buf);
 		/* A deposed leader has no part in the new one's count. */
 		if (atomic_load(&lead.term) == term)
 			atomic_fetch_add(&lead.step, 1);

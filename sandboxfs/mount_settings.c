@@ -52,7 +52,7 @@ static const char *check_target(const char *value)
 		return "target is a path of the box, from / on, without . and ..";
 	if (!strcmp(value, "/"))
 		return "nothing can be mounted over the whole box";
-	if (!strcmp(value, "/workspace"))
+	if (!strncmp(value, "/workspace", 10) && !value[10 + strspn(value + 10, "/")])
 		return "/workspace is the box's files/ itself; mount below it";
 	return NULL;
 }

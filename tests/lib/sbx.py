@@ -365,6 +365,7 @@ class Mount:
         if self.ini is not None:
             path = os.path.join(self.folder, "sandboxfs.ini")
             with open(path, "w") as f:
+                os.fchmod(f.fileno(), 0o600)  # there may be keys in it
                 f.write(self.ini)
             argv += ["-c", path]
         return argv + ["-o", ",".join(f"{k}={v}" for k, v in options.items()), self.path]
