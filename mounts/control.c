@@ -26,6 +26,7 @@
 #include "bucket.h"
 #include "fs.h"
 #include "journal.h"
+#include "keyreader.h"
 #include "removals.h"
 #include "session.h"
 #include "status.h"
@@ -237,6 +238,7 @@ static _Noreturn void leave(uint64_t tag)
 		answer(tag, r, NULL);
 	if (r == 0)
 		journal_close();
+	key_reader_stop();
 	_exit(r < 0 ? 1 : 0);
 }
 

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -33,6 +34,7 @@ enum {
 
 static struct {
 	int sock;
+	pid_t pid;
 	uint8_t asked; /* number of the last question */
 } reader = { .sock = -1 };
 
@@ -220,6 +222,17 @@ int key_reader_start(const struct options *opt, uid_t uid)
 		return r;
 	}
 	reader.sock = pair[0];
+	reader.pid = pid;
 	keys_ask(ask);
 	return 0;
+}
+
+void key_reader_stop(void)
+{
+	if (reader.sock < 0)
+		return;
+	/* Who is just asking it gets the end of the conversation. */
+	shutdown(reader.sock, SHUT_RDWR);
+	while (waitpid(reader.pid, NULL, 0) < 0 && errno == EINTR)
+		;
 }

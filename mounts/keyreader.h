@@ -16,5 +16,7 @@
  * opt says which keys, and they are those of user uid. 0 or -errno.
  */
 int key_reader_start(const struct options *opt, uid_t uid);
+/* Ends it, and waits for that. Fine when there is none. */
+void key_reader_stop(void);
 
 #endif

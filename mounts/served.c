@@ -233,6 +233,7 @@ _Noreturn void served_main(void)
 		control_say_failed(r, err.text);
 	}
 	credentials_free(&keys);
+	key_reader_stop();
 	/* Not by exit(): nothing is left to be done, and nobody may look into this process for it. */
 	_exit(r < 0 ? 1 : 0);
 }

@@ -261,7 +261,7 @@ static void fail(struct bucket *b, int error, const char *why)
 
 static void saved_and_gone(struct bucket *b, bool saved)
 {
-	if (!saved)
+	if (!saved && !b->unused)
 		daemon_why(&b->k->daemon,
 			   "bucket %s: not everything that was written is in the bucket", b->name);
 	bucket_drop_asks(b, -ESHUTDOWN, "it has been unmounted");
@@ -452,6 +452,9 @@ void bucket_leave(struct bucket *b)
 
 void bucket_save(struct bucket *b, int64_t within_ms)
 {
+	b->unused = b->phase == PHASE_OPENING;
+	if (b->unused) /* it may be busy with the first request for long */
+		bucket_server_kill(b);
 	/* If it cannot be told: the end of the conversation says the same. */
 	if (bucket_server_say(b, BUCKET_SAY_SAVE, ++b->last_number) < 0 && b->control.fd >= 0) {
 		loop_remove(&b->k->loop, &b->control);

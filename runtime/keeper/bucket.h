@@ -42,6 +42,7 @@ struct bucket {
 	enum bucket_state said;
 	bool is_new;	 /* asked for by MSG_BUCKET and never up: a failure undoes it */
 	bool is_mounted; /* by us; what is there may be dead */
+	bool unused;	 /* in PHASE_SAVING: nothing was asked of the server yet */
 	bool again;	 /* in PHASE_SAVING: to be mounted again, as what it is in was */
 	uint64_t mount_id;
 	uint32_t n_made;
