@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "bucket.h"
 #include "fs.h"
+#include "guard.h"
 #include "journal.h"
 #include "keyreader.h"
 #include "removals.h"
@@ -278,6 +279,8 @@ static void handle(const char *fields, size_t len)
 		start_work(tag, run_flush);
 	else if (!strcmp(word, BUCKET_SAY_END))
 		start_work(tag, run_end);
+	else if (!strcmp(word, BUCKET_SAY_INSIDE))
+		answer(tag, guard_set(fields, len), NULL);
 	else if (!strcmp(word, BUCKET_SAY_SAVE))
 		leave(tag);
 }

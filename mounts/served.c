@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "bucket.h"
 #include "control.h"
+#include "guard.h"
 #include "keyreader.h"
 #include "keys.h"
 #include "privilege.h"
@@ -121,7 +122,8 @@ static int receive(struct settings *s, struct options_error *err)
 		return refuse(err, -EINVAL, "source, uid and owner must be given");
 	if (s->process_uid >= UINT32_MAX || s->process_uid < FIRST_ID)
 		return refuse(err, -EINVAL, "process_uid must be nobody's");
-	return apply(s, err);
+	r = apply(s, err);
+	return r < 0 ? r : guard_set(s->fields, s->len);
 }
 
 /* --- keys ----------------------------------------------------------------------------------------------- */

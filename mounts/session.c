@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "fs.h"
+#include "guard.h"
 #include "journal.h"
 #include "listing.h"
 #include "reader.h"
@@ -226,7 +227,8 @@ void session_attr_changed(uint64_t ino)
 }
 
 /* mountpoint may also be /dev/fd/N, a mount that somebody else has made (fuse_session_mount()). */
-static int run_at(const char *source, const char *mountpoint, void *(*watcher)(void *signals))
+static int run_at(const char *source, const char *mountpoint, const struct fuse_lowlevel_ops *ops,
+		  void *(*watcher)(void *signals))
 {
 	_cleanup_free_ char *options = mount_options(source);
 	char *argv[] = { "sandbox-bucket", "-o", options, NULL };
@@ -235,7 +237,7 @@ static int run_at(const char *source, const char *mountpoint, void *(*watcher)(v
 
 	if (!options)
 		return -ENOMEM;
-	session.se = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), NULL);
+	session.se = fuse_session_new(&args, ops, sizeof(*ops), NULL);
 	if (!session.se)
 		return -EINVAL;
 	if (fuse_session_mount(session.se, mountpoint) == 0) {
@@ -251,7 +253,7 @@ int session_run(const char *source, const char *mountpoint, void (*ready)(void))
 {
 	session.mountpoint = mountpoint;
 	session.ready = ready;
-	return run_at(source, mountpoint, watch);
+	return run_at(source, mountpoint, &fs_ops, watch);
 }
 
 int session_serve(const char *source, int fuse_fd, void (*ready)(void),
@@ -261,5 +263,5 @@ int session_serve(const char *source, int fuse_fd, void (*ready)(void),
 
 	snprintf(mountpoint, sizeof(mountpoint), "/dev/fd/%d", fuse_fd);
 	session.ready = ready;
-	return run_at(source, mountpoint, watcher);
+	return run_at(source, mountpoint, guard_ops(), watcher);
 }

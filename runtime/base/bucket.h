@@ -26,9 +26,12 @@ enum {
 
 /*
  * The first packet: the fields of a mounted bucket (runtime.h) but target=, and process_uid= (uid and
- * gid to run as), owner= (uid and gid of all files).
+ * gid to run as), owner= (uid and gid of all files), and inside=PATH for each directory below the
+ * mount's root that another bucket is mounted on, or is to be: ENOTCONN for all that is done in it here.
  */
 #define BUCKET_SAY_SETTINGS "settings"
+/* inside=PATH for each such directory from now on. */
+#define BUCKET_SAY_INSIDE "inside"
 /* Answer: text=, the payload of MSG_BUCKET_TEXT. */
 #define BUCKET_SAY_STATUS "status"
 /* Answer when all is in the bucket that was written till now. */

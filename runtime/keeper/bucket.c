@@ -52,6 +52,8 @@ void bucket_say(struct bucket *b)
 	_cleanup_text_ struct text t = { 0 };
 	struct msg m = { .type = MSG_BUCKET_STATE, .v = { b->said } };
 
+	if (b->k->state == BOX_STARTING)
+		return; /* the daemon is told with MSG_WELCOME */
 	field_add(&t, "bucket", b->name);
 	if (b->said == BUCKET_FAILED)
 		field_add(&t, "why", b->why);
@@ -437,6 +439,12 @@ int bucket_ask(struct bucket *b, const char *word, uint64_t tag, bool is_status)
 	b->asks = ask;
 	b->n_asks++;
 	return 1;
+}
+
+int bucket_note_inside(struct bucket *b)
+{
+	/* What is said comes before what the mounter asks for. */
+	return b->phase < PHASE_OPENING ? 0 : bucket_server_say_inside(b, ++b->last_number);
 }
 
 void bucket_leave(struct bucket *b)

@@ -69,6 +69,8 @@ struct bucket {
 int bucket_server_start(struct bucket *b, int fuse);
 /* Sends say=word tag=number. 0 or -errno (-EAGAIN: it does not listen just now). */
 int bucket_server_say(struct bucket *b, const char *word, uint64_t number);
+/* Tells it which directories other buckets are mounted on. 0 or -errno. */
+int bucket_server_say_inside(struct bucket *b, uint64_t number);
 void bucket_server_kill(struct bucket *b);
 /* Forgets it; if it has ended, false says that it could not save all. */
 bool bucket_server_close(struct bucket *b);
@@ -88,6 +90,8 @@ void bucket_server_died(struct bucket *b);
 /* Asks the server, for the daemon. 1: answered later; or -errno. */
 int bucket_ask(struct bucket *b, const char *word, uint64_t tag, bool is_status);
 void bucket_leave(struct bucket *b);
+/* Another bucket is mounted in it from now on, or is not any more. 0 or -errno. */
+int bucket_note_inside(struct bucket *b);
 /* Has the server save all and end, within that time. */
 void bucket_save(struct bucket *b, int64_t within_ms);
 /* What it is mounted in has failed: it has gone with it, and comes again. */

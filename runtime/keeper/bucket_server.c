@@ -160,6 +160,27 @@ int bucket_server_say(struct bucket *b, const char *word, uint64_t number)
 	return t.failed ? -ENOMEM : send_packet(b->control.fd, t.data, t.len, NULL, 0);
 }
 
+/* inside=PATH for each bucket right in this one's files: nothing falls through to what is below. */
+static void add_inside(const struct bucket *b, struct text *t)
+{
+	for (const struct bucket *other = b->k->buckets.first; other; other = other->next) {
+		if (other->in == b)
+			field_add(t, "inside", other->target + strlen(b->target) + 1);
+	}
+}
+
+int bucket_server_say_inside(struct bucket *b, uint64_t number)
+{
+	_cleanup_text_ struct text t = { 0 };
+
+	if (b->control.fd < 0)
+		return -ENOTCONN;
+	field_add(&t, "say", BUCKET_SAY_INSIDE);
+	field_add_u64(&t, "tag", number);
+	add_inside(b, &t);
+	return t.failed ? -ENOMEM : send_packet(b->control.fd, t.data, t.len, NULL, 0);
+}
+
 static int say_settings(struct bucket *b, int sock)
 {
 	struct text t = { 0 };
@@ -169,6 +190,7 @@ static int say_settings(struct bucket *b, int sock)
 	text_add(&t, b->fields.data, b->fields.len);
 	field_add_u64(&t, "process_uid", process_uid(b));
 	field_add_u64(&t, "owner", b->k->set.uid_base);
+	add_inside(b, &t);
 	r = t.failed ? -ENOMEM : send_packet(sock, t.data, t.len, NULL, 0);
 	if (t.data)
 		explicit_bzero(t.data, t.len);

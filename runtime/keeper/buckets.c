@@ -6,7 +6,7 @@
 #include "keeper/buckets.h"
 
 #include <errno.h>
-#include <signal.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +22,7 @@
 enum {
 	SAVE_MAX_MS = 600000,
 	SAVE_MARGIN_MS = 10000,
+	INNER_PATIENCE_MS = 10000,
 	RETRY_FOR_MS = 30000, /* as sandbox-bucket has it */
 	MAX_FIELDS = 32 << 10,
 	MAX_SOURCE = 1100, /* a bucket's name and a key */
@@ -202,6 +203,8 @@ void buckets_remove(struct bucket *b)
 		if (other->in == b)
 			other->in = b->in;
 	}
+	if (b->in && !b->k->buckets.ending)
+		bucket_note_inside(b->in);
 	bucket_free(b);
 }
 
@@ -254,6 +257,52 @@ static int add_stored(struct keeper *k, const char *entry)
 	return 0;
 }
 
+/* Is one not mounted because another one has not answered yet? */
+static bool inner_is_late(const struct keeper *k)
+{
+	for (const struct bucket *b = k->buckets.first; b; b = b->next) {
+		if (b->in && (b->phase == PHASE_MOUNTING ||
+			      (b->phase == PHASE_WAITING && b->in->phase == PHASE_OPENING)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What lies in another bucket is mounted once that one answers, which is worth a while: until then
+ * what is asked of it fails. Only buckets are listened to, the loop does not turn yet.
+ */
+static void wait_for_inner(struct keeper *k)
+{
+	int64_t until = monotonic_ms() + INNER_PATIENCE_MS;
+
+	while (inner_is_late(k) && monotonic_ms() < until) {
+		struct loop_source *sources[3 * MAX_BUCKETS];
+		struct pollfd p[3 * MAX_BUCKETS];
+		nfds_t n = 0;
+
+		for (struct bucket *b = k->buckets.first; b; b = b->next) {
+			struct loop_source *const all[] = { &b->mounter, &b->control, &b->death };
+
+			for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+				if (all[i]->fd < 0)
+					continue;
+				sources[n] = all[i];
+				p[n++] = (struct pollfd){ .fd = all[i]->fd, .events = POLLIN };
+			}
+		}
+		if (poll(p, n, (int)(until - monotonic_ms())) <= 0)
+			return;
+		/* One at a time: it may close others. */
+		for (nfds_t i = 0; i < n; i++) {
+			if (!p[i].revents)
+				continue;
+			sources[i]->ready(sources[i], EPOLLIN);
+			break;
+		}
+	}
+}
+
 int buckets_begin(struct keeper *k)
 {
 	const char *f = NULL, *why;
@@ -263,10 +312,12 @@ int buckets_begin(struct keeper *k)
 		if (!strncmp(f, "bucket.", 7) && strchr(f, '='))
 			r = add_stored(k, f + 7);
 	}
-	for (struct bucket *b = k->buckets.first; b && r == 0; b = b->next) {
+	for (struct bucket *b = k->buckets.first; b && r == 0; b = b->next)
 		check_others(k, b, &b->in, &why);
+	for (struct bucket *b = k->buckets.first; b && r == 0; b = b->next)
 		bucket_start_now(b);
-	}
+	if (r == 0)
+		wait_for_inner(k);
 	return r;
 }
 
@@ -327,6 +378,11 @@ int buckets_mount(struct keeper *k, const char *data, size_t len, uint64_t tag, 
 		return r;
 	}
 	insert(k, b);
+	r = b->in ? bucket_note_inside(b->in) : 0;
+	if (r < 0) {
+		buckets_remove(b);
+		return r;
+	}
 	b->is_new = true;
 	b->mount_tag = tag;
 	bucket_say(b);
