@@ -355,6 +355,8 @@ struct files_volume *box_volume(struct box *box, enum files_kind kind)
 	if (!box->volumes[kind])
 		return NULL;
 	files_volume_set_owner(box->volumes[kind], box->uid, box->gid, box->mode);
+	if (kind == FILES_WORKSPACE)
+		mounts_veil(box);
 	volume_ground(box, kind, true);
 	return box->volumes[kind];
 }

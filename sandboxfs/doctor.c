@@ -34,6 +34,8 @@ static const struct doctor_check checks[] = {
 	{ "Setup", "image host", true, look_image_host,
 	  "boxes cannot be made from the machine's own software",
 	  "use an imported image: image = NAME" },
+	{ "Setup", "buckets", false, look_buckets, "nothing can be mounted by mounts/ of a box",
+	  "build all of it (make), or install all of it (make install)" },
 	{ "Setup", "shell", false, look_shell, NULL, NULL },
 	{ "Setup", "open files", false, look_open_files,
 	  "each running box takes a few of the daemon's descriptors: fewer boxes at a time",

@@ -104,7 +104,8 @@ bool doctor_is_denied(const struct doctor *d, const struct probe_result *result)
 typedef void doctor_look(const struct doctor *d, struct finding *f);
 
 doctor_look look_settings, look_rights, look_programs, look_libraries, look_ids, look_shell,
-	look_image_host, look_logout, look_open_files, look_kvm, look_lsm; /* doctor_system.c */
+	look_buckets, look_image_host, look_logout, look_open_files, look_kvm,
+	look_lsm; /* doctor_system.c */
 doctor_look look_kernel, look_clone3, look_openat2, look_pidfd, look_close_range, look_memfd,
 	look_mount_api, look_seccomp, look_namespaces, look_namespace_limits; /* doctor_kernel.c */
 doctor_look look_proc, look_overlay, look_layers, look_idmap_state,

@@ -240,6 +240,21 @@ void look_ids(const struct doctor *d, struct finding *f)
 
 /* --- shells and the image ----------------------------------------------------------------------- */
 
+void look_buckets(const struct doctor *d, struct finding *f)
+{
+	char line[200], shown[400];
+	int r = ask_version(BUCKET_PROGRAM, line, sizeof(line));
+
+	(void)d;
+	if (r == -ENOENT)
+		finding_set(f, DOCTOR_WARN, "no " BUCKET_PROGRAM);
+	else if (r < 0)
+		finding_set(f, DOCTOR_WARN, BUCKET_PROGRAM " does not start: %s",
+			    *line ? text_escape(shown, sizeof(shown), line) : strerror(-r));
+	else
+		finding_set(f, DOCTOR_OK, "%s", text_escape(shown, sizeof(shown), line));
+}
+
 void look_shell(const struct doctor *d, struct finding *f)
 {
 	(void)d;

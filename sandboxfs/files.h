@@ -55,6 +55,12 @@ void files_volume_set_owner(struct files_volume *vol, uid_t uid, gid_t gid, mode
  * that: bytes and inodes, 0 for what it has. */
 void files_volume_set_limits(struct files_volume *vol, uint64_t bytes, uint64_t inodes);
 /*
+ * Directories that something is mounted on as soon as the box runs: they show as if it was now, empty
+ * and not to be changed, so that nothing is written to what lies below. paths: n strings from the
+ * volume's root on, without a leading '/'; copied. 0 or -ENOMEM (the old ones hold).
+ */
+int files_volume_set_veils(struct files_volume *vol, const char *const *paths, size_t n);
+/*
  * Puts the volume on other ground (the box started: the mount inside it; stopped: the folder on
  * disk). Open files keep what they have; inodes are found again by what they are. NULL: no
  * backing; everything but open files answers ENOENT.

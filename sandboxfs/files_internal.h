@@ -63,6 +63,7 @@ struct files_volume {
 	_Atomic gid_t gid;
 	_Atomic uint64_t max_bytes, max_inodes; /* as statfs shows them, 0: what is there */
 	_Atomic mode_t mode;	   /* of the box: who may write in it acts as its owner */
+	char *veils;		   /* NULL, or paths, each with its NUL, and an empty one */
 	struct files_volume *next; /* all volumes */
 };
 
@@ -161,6 +162,8 @@ void volume_put_locked(struct files_volume *vol);
 /* Accounts for descriptors held on behalf of clients: 0 or -ENFILE. */
 int descriptors_take(struct files_volume *vol, unsigned int n);
 void descriptors_give(struct files_volume *vol, unsigned int n);
+/* Is name in dir one of the veils? */
+bool volume_is_veil(const struct files_inode *dir, const char *name);
 /* The device of the box's workspace, 0 if it has none now. */
 dev_t volume_workspace_dev(uint64_t box);
 /* Path of fd's magic link below /proc/self/fd, for calls that take no descriptor. */
@@ -273,7 +276,7 @@ void cleanup_found(struct found *found);
 /* The handle that finds an object of the workspace again; without one, names do. */
 void look_take_handle(struct found *found);
 /* Is name a mount in the box? Such are not removed or replaced: 0, -EROFS, -errno. */
-int look_refuse_mount(const struct anchor *at, const char *name);
+int look_refuse_mount(const struct files_inode *dir, const struct anchor *at, const char *name);
 int stat_fd(const struct files_inode *inode, int fd, struct statx *stx);
 /* What users see. at: of the object, needed for a symbolic link. */
 void show_attr(struct call *c, const struct files_inode *inode, int fd, const struct statx *stx,

@@ -133,6 +133,8 @@ int look_up_known(struct call *c, struct files_inode *dir, const struct anchor *
 		    statx(found->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &found->stx) < 0)
 			return -errno;
 	}
+	if (S_ISDIR(found->stx.stx_mode))
+		found->veiled |= volume_is_veil(dir, name);
 	if (S_ISFIFO(found->stx.stx_mode))
 		found->stx.stx_mode = (found->stx.stx_mode & ~S_IFMT) | S_IFSOCK;
 	if (found->veiled) {
@@ -147,10 +149,12 @@ int look_up_known(struct call *c, struct files_inode *dir, const struct anchor *
 	return 0;
 }
 
-int look_refuse_mount(const struct anchor *at, const char *name)
+int look_refuse_mount(const struct files_inode *dir, const struct anchor *at, const char *name)
 {
 	struct statx stx;
 
+	if (volume_is_veil(dir, name))
+		return -EROFS;
 	if (statx(at->fd, name, AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC, STATX_MNT_ID, &stx) < 0)
 		return 0; /* the call that follows will say what is wrong */
 	return stx.stx_mnt_id == at->mnt ? 0 : -EROFS;

@@ -159,7 +159,7 @@ static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int
 	if (r == 0)
 		r = check_sticky(&c, at);
 	if (r == 0)
-		r = look_refuse_mount(at, name);
+		r = look_refuse_mount(c.inode, at, name);
 	if (r == 0)
 		r = as_box_root(c.id_base, at->fd, unlinkat(at->fd, name, flags));
 	fuse_reply_err(req, -r);
@@ -188,9 +188,9 @@ static int rename_begin(struct call *c, fuse_ino_t new_parent, const char *name,
 	if (r == 0)
 		r = check_sticky(c, *new_at);
 	if (r == 0)
-		r = look_refuse_mount(at, name);
+		r = look_refuse_mount(c->inode, at, name);
 	if (r == 0)
-		r = look_refuse_mount(*new_at, new_name);
+		r = look_refuse_mount(inode_of(new_parent), *new_at, new_name);
 	return r;
 }
 

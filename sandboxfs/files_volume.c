@@ -189,6 +189,45 @@ void files_volume_set_limits(struct files_volume *vol, uint64_t bytes, uint64_t 
 	atomic_store(&vol->max_inodes, inodes);
 }
 
+int files_volume_set_veils(struct files_volume *vol, const char *const *paths, size_t n)
+{
+	_cleanup_text_ struct text all = { 0 };
+	char *veils = NULL;
+
+	for (size_t i = 0; i < n; i++)
+		text_add(&all, paths[i], strlen(paths[i]) + 1);
+	if (all.failed)
+		return -ENOMEM;
+	if (n)
+		veils = text_take(&all); /* a NUL is behind the last one */
+	pthread_mutex_lock(&files.lock);
+	free(vol->veils);
+	vol->veils = veils;
+	vol->serial++;
+	pthread_mutex_unlock(&files.lock);
+	take_back_long(vol);
+	return 0;
+}
+
+bool volume_is_veil(const struct files_inode *dir, const char *name)
+{
+	char path[PATH_MAX], *end;
+	bool found = false;
+
+	/* A look without the lock: none is the rule, and a change takes names back anyway. */
+	if (!__atomic_load_n(&dir->vol->veils, __ATOMIC_RELAXED) || inode_path(dir, path) < 0)
+		return false;
+	end = path + strlen(path);
+	if (snprintf(end, sizeof(path) - (size_t)(end - path), "%s%s", end > path ? "/" : "",
+		     name) >= (int)(sizeof(path) - (size_t)(end - path)))
+		return false;
+	pthread_mutex_lock(&files.lock);
+	for (const char *v = dir->vol->veils; v && *v && !found; v += strlen(v) + 1)
+		found = !strcmp(v, path);
+	pthread_mutex_unlock(&files.lock);
+	return found;
+}
+
 void files_volume_set_backing(struct files_volume *vol, const struct files_backing *backing)
 {
 	struct ground *new = backing ? ground_new(backing, vol->kind) : NULL;
@@ -235,6 +274,7 @@ void volume_put_locked(struct files_volume *vol)
 			break;
 		}
 	}
+	free(vol->veils);
 	free(vol);
 }
 

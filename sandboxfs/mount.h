@@ -92,6 +92,8 @@ int mount_ask_status(struct box *box, struct box_mount *m, uint64_t *tag);
 /* Who waited for the reply with this tag waits no more. */
 void mount_abandon(struct box *box, uint64_t tag);
 
+/* Shows files/ without what is to be mounted in it, whether or not the box runs. */
+void mounts_veil(struct box *box);
 /* Fields bucket.NAME= of MSG_START. */
 void mounts_start_fields(const struct box *box, struct text *fields);
 /* The box has started, or was found running: what is due is asked for. */

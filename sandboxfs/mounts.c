@@ -122,6 +122,22 @@ static int save(struct box *box)
 	return r;
 }
 
+void mounts_veil(struct box *box)
+{
+	static const char workspace[] = "/workspace/";
+	struct files_volume *vol = box->volumes[FILES_WORKSPACE];
+	const char *paths[256];
+	size_t n = 0;
+
+	for (const struct box_mount *m = box->removed ? NULL : box->mounts; m; m = m->next) {
+		if (m->stored && n < ARRAY_SIZE(paths) &&
+		    !strncmp(m->set.target, workspace, strlen(workspace)))
+			paths[n++] = m->set.target + strlen(workspace);
+	}
+	if (vol && files_volume_set_veils(vol, paths, n) < 0)
+		log_error("box %s: files/: out of memory", box->name);
+}
+
 /* --- asking -------------------------------------------------------------------------------------------- */
 
 /* Answers who waits for that tag, once what is collected is answered. */
@@ -296,6 +312,7 @@ static int forget(struct box *box, struct box_mount *m)
 	if (was)
 		event_add(box, "unmount", "{s:s,s:s}", "mount", m->name, "target", m->set.target);
 	mount_free(box, m);
+	mounts_veil(box);
 	return 0;
 }
 
@@ -498,6 +515,7 @@ static int keep(struct box *box, struct box_mount *m)
 		return r;
 	}
 	m->state = BUCKET_MOUNTED;
+	mounts_veil(box);
 	note_error(m, NULL);
 	event_add(box, "mount", "{s:s,s:s}", "mount", m->name, "target", m->set.target);
 	return 0;

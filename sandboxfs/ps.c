@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `ps`: the processes of a box, from its cgroup and the host's /proc. Must not ask the box. What a
- * process says of itself (name, command line) is escaped. Lock: box->lock for the path only.
+ * `ps`: the processes of a box, from its cgroup and the host's /proc. Must not ask the box, nor wait
+ * for a bucket whose files it has mapped: command lines, which are memory of the process, are read by
+ * proc_commands.c. What a process says of itself (name, command line) is escaped. Lock: box->lock for
+ * the path only.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -19,8 +21,9 @@
 #include "box.h"
 #include "dirs.h"
 #include "keeper.h"
+#include "proc_commands.h"
 
-enum { MAX_PROCESSES = 65536, MAX_CGROUP_DEPTH = 3, MAX_COMMAND = 160 };
+enum { MAX_PROCESSES = 65536, MAX_CGROUP_DEPTH = 3, MAX_COMMAND = PROC_COMMAND_BYTES - 2 };
 
 struct process {
 	pid_t pid, ppid; /* on the host */
@@ -29,6 +32,7 @@ struct process {
 	char state;
 	uint64_t cpu_ms, rss_bytes;
 	int64_t started_s; /* since the epoch */
+	bool executing;	   /* is just becoming another program */
 };
 
 struct process_list {
@@ -64,6 +68,8 @@ static void parse_status(char *text, struct process *p, uid_t uid_base)
 			p->ppid = (pid_t)strtol(line + 5, NULL, 10);
 		else if (!strncmp(line, "Uid:", 4))
 			p->uid = (uid_t)strtoul(line + 4, NULL, 10) - uid_base;
+		else if (!strncmp(line, "VmExe:", 6))
+			p->executing = !strtoul(line + 6, NULL, 10);
 		else if (!strncmp(line, "NSpid:", 6)) {
 			char *last = strrchr(line, '\t');
 
@@ -101,11 +107,14 @@ static void add_process(struct process_list *list, pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	if (read_file_at(AT_FDCWD, path, 65536, &status, NULL) < 0)
 		return; /* ended meanwhile */
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (read_file_at(AT_FDCWD, path, 65536, &stat, NULL) < 0)
-		return;
 	parse_status(status, p, list->uid_base);
-	parse_stat(stat, p, list->booted_s);
+	/* While it reads its new program a reader of this file waits for that, too (caller.c). */
+	if (!p->executing) {
+		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+		if (read_file_at(AT_FDCWD, path, 65536, &stat, NULL) < 0)
+			return;
+		parse_stat(stat, p, list->booted_s);
+	}
 	list->n++;
 }
 
@@ -165,7 +174,7 @@ static char *box_passwd(int root)
 	_cleanup_close_ int fd =
 		root < 0 ? -1
 			 : open_how_at(root, "etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY, 0,
-				       RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+				       RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
 	struct stat st;
 	char *text;
 	ssize_t n;
@@ -238,27 +247,24 @@ static void add_user(const struct process_list *list, uid_t uid, struct text *ou
 	text_printf(out, " %-10u", uid);
 }
 
-static void add_command(pid_t pid, struct text *out)
+static void add_command(pid_t pid, char *command, size_t len, struct text *out)
 {
 	_cleanup_free_ char *text = NULL;
 	char path[64];
-	size_t len = 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
-	if (read_file_at(AT_FDCWD, path, 4 << 20, &text, &len) == 0 && len) {
+	if (len) {
 		size_t shown = MIN(len, (size_t)MAX_COMMAND);
 
-		shown -= shown && !text[shown - 1];
+		shown -= shown && !command[shown - 1];
 		for (size_t i = 0; i < shown; i++) {
-			if (!text[i])
-				text[i] = ' ';
+			if (!command[i])
+				command[i] = ' ';
 		}
-		text_add_escaped(out, text, shown);
+		text_add_escaped(out, command, shown);
 		if (shown + 1 < len)
 			text_add_str(out, "…");
 		return;
 	}
-	free(take_ptr(text));
 	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
 	if (read_file_at(AT_FDCWD, path, 4096, &text, &len) == 0 && len) {
 		text_add_char(out, '[');
@@ -267,11 +273,25 @@ static void add_command(pid_t pid, struct text *out)
 	}
 }
 
+/* Of those that can be asked; NULL: out of memory. */
+static struct proc_command *read_commands(const struct process_list *list)
+{
+	struct proc_command *commands = calloc(list->n + 1, sizeof(*commands));
+
+	for (size_t i = 0; commands && i < list->n; i++)
+		commands[i].pid = list->all[i].executing ? 0 : list->all[i].pid;
+	if (commands)
+		proc_commands_read(commands, list->n);
+	return commands;
+}
+
 int ps_show(struct ctx *ctx, struct text *out)
 {
+	_cleanup_free_ struct proc_command *commands = NULL;
 	struct process_list list;
 
 	read_processes(ctx->box, &list, true);
+	commands = read_commands(&list);
 	text_printf(out, "%7s %7s %-10s %s %9s %9s %-19s %s\n", "PID", "PPID", "USER", "S", "CPU",
 		    "MEMORY", "STARTED", "COMMAND");
 	for (size_t i = 0; i < list.n; i++) {
@@ -286,7 +306,8 @@ int ps_show(struct ctx *ctx, struct text *out)
 		add_user(&list, p->uid, out);
 		text_printf(out, " %c %8.2fs %8lluK %s ", p->state, (double)p->cpu_ms / 1000,
 			    (unsigned long long)p->rss_bytes / 1024, stamp);
-		add_command(p->pid, out);
+		if (commands)
+			add_command(p->pid, commands[i].text, commands[i].len, out);
 		text_add_char(out, '\n');
 	}
 	free(list.all);
