@@ -12,6 +12,7 @@
  *   folders.c   runs/ on disk                              daemon.c    the link
  *   processes.c who gets a signal                          loop.c      epoll, timers, tasks
  *   box.h       making, freezing, killing a box; its init
+ *   bucket*.c   mounted buckets and their processes        mounter.c   the process that mounts
  */
 #include <errno.h>
 #include <poll.h>

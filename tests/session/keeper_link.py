@@ -14,9 +14,10 @@ HEADER = struct.Struct("<IIQQqqqqII")
 FRAGMENT = 64 << 10
 (HELLO, START, SUBMIT, CANCEL, SIGNAL, WATCH, SETENV, CHDIR, STOP, KILL, FREEZE, THAW,
  DESTROY, SESSION_OPEN, SESSION_CLOSE, SESSION_RESET, END, TIMEOUT, USAGE, INPUT, INPUT_END,
- TERMINAL, TERMINAL_SIZE) = range(1, 24)
+ TERMINAL, TERMINAL_SIZE, REFUSED, NETWORK, LIMIT, BUCKET, BUCKET_END, BUCKET_FLUSH,
+ BUCKET_STATUS) = range(1, 31)
 (WELCOME, REPLY, STATE, RUN, GROWN, SESSION, WHY, RUN_USAGE, INPUT_FD, TERMINAL_FD,
- TERMINAL_END) = range(64, 75)
+ TERMINAL_END, IDLE, BUCKET_STATE, BUCKET_TEXT) = range(64, 78)
 RUN_WORDS = ("queued starting running exited signalled timeout oom failed lost").split()
 BOX_WORDS = "new starting running frozen stopping stopped failed".split()
 CLOSED, TRUNCATED, EOF = 1, 2, 1
@@ -50,6 +51,7 @@ class Link:
         self.streams, self.terminal_ends = {}, {}  # by tag: (number, socket); by number: code
 
         self.usage, self.inputs, self.fds = {}, {}, []
+        self.buckets, self.texts = {}, []  # by name: (state, why)
 
     @property
     def session(self):
@@ -118,6 +120,11 @@ class Link:
                 f.decode().split("=", 1) for f in payload.split(b"\0")[:-1])}
         elif kind == INPUT_FD:
             self.inputs[run] = self.fds.pop()
+        elif kind == BUCKET_STATE:
+            said = dict(f.decode().split("=", 1) for f in payload.split(b"\0")[:-1])
+            self.buckets[said["bucket"]] = v[0], said.get("why", "")
+        elif kind == BUCKET_TEXT:
+            self.texts.append(payload.decode())
         elif kind == WELCOME:
             self.welcome = v
 
