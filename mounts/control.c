@@ -2,7 +2,7 @@
 /*
  * Answering the keeper. What waits for the bucket (flush, end) is done by a thread of its own each, so
  * that the others are answered meanwhile. It must not say a secret. Lock: none; a packet goes out in
- * one piece, and the counts are atomic.
+ * one piece, and the counts are atomic; asking.lock, a leaf, is for questions to the keeper.
  */
 #include "control.h"
 
@@ -36,6 +36,7 @@ enum {
 	TICK_MS = 2000,
 	LOOK_MS = 20,
 	SETTINGS_MS = 10000,
+	HELD_PATIENCE_S = 1,
 	MAX_WORK = 16,	   /* flushes and ends under way */
 	CLOSING_MS = 1000, /* in which a file that was closed is let go of by the kernel */
 	ORPHAN_MS = 5000,  /* in which the box of a keeper that is gone ends */
@@ -179,6 +180,77 @@ static void start_work(uint64_t tag, void (*run)(uint64_t tag))
 	answer(tag, r, NULL);
 }
 
+/* --- questions to the keeper ---------------------------------------------------------------------------- */
+
+struct question {
+	struct question *next;
+	uint64_t tag;
+	bool answered, held;
+};
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t answered;
+	struct question *first;
+	uint64_t last_tag;
+	atomic_bool served;
+} asking = { .lock = PTHREAD_MUTEX_INITIALIZER, .answered = PTHREAD_COND_INITIALIZER };
+
+bool control_is_served(void)
+{
+	return atomic_load(&asking.served);
+}
+
+static void ask_held(uint64_t tag, pid_t pid, uint64_t ino)
+{
+	_cleanup_text_ struct text t = { 0 };
+
+	begin(&t, BUCKET_SAY_HELD);
+	field_add_u64(&t, "tag", tag);
+	field_add_u64(&t, "pid", (uint64_t)pid);
+	field_add_u64(&t, "ino", ino);
+	say(&t);
+}
+
+bool control_is_held(pid_t pid, uint64_t ino)
+{
+	struct question question = { 0 }, **at = &asking.first;
+	struct timespec until;
+
+	if (pid <= 0)
+		return false;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += HELD_PATIENCE_S;
+	pthread_mutex_lock(&asking.lock);
+	question.tag = ++asking.last_tag;
+	question.next = asking.first;
+	asking.first = &question;
+	pthread_mutex_unlock(&asking.lock);
+	ask_held(question.tag, pid, ino);
+	pthread_mutex_lock(&asking.lock);
+	while (!question.answered &&
+	       pthread_cond_clockwait(&asking.answered, &asking.lock, CLOCK_MONOTONIC, &until) == 0)
+		;
+	while (*at != &question)
+		at = &(*at)->next;
+	*at = question.next;
+	pthread_mutex_unlock(&asking.lock);
+	return question.held;
+}
+
+static void take_holders(uint64_t tag, const char *held)
+{
+	pthread_mutex_lock(&asking.lock);
+	for (struct question *q = asking.first; q; q = q->next) {
+		if (q->tag != tag)
+			continue;
+		q->answered = true;
+		q->held = held && !strcmp(held, "yes");
+	}
+	pthread_cond_broadcast(&asking.answered);
+	pthread_mutex_unlock(&asking.lock);
+}
+
 /* --- the end -------------------------------------------------------------------------------------------- */
 
 static atomic_int saved; /* 1: not known yet */
@@ -281,6 +353,8 @@ static void handle(const char *fields, size_t len)
 		start_work(tag, run_end);
 	else if (!strcmp(word, BUCKET_SAY_INSIDE))
 		answer(tag, guard_set(fields, len), NULL);
+	else if (!strcmp(word, BUCKET_SAY_HOLDERS))
+		take_holders(tag, field_get(fields, len, "held"));
 	else if (!strcmp(word, BUCKET_SAY_SAVE))
 		leave(tag);
 }
@@ -304,6 +378,7 @@ void *control_watch(void *signals)
 		{ .fd = signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK), .events = POLLIN },
 	};
 
+	atomic_store(&asking.served, true);
 	while (!session_has_ended()) {
 		if (poll(p, ARRAY_SIZE(p), TICK_MS) == 0)
 			session_tidy();

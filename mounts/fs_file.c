@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "content.h"
+#include "control.h"
 #include "fs.h"
 #include "listing.h"
 #include "reader.h"
@@ -387,6 +388,8 @@ static bool has_another(pid_t pid, uint64_t ino)
 	const struct dirent *entry;
 	char path[64], wanted[40];
 
+	if (control_is_served())
+		return control_is_held(pid, ino);
 	snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)pid);
 	snprintf(wanted, sizeof(wanted), "ino:\t%llu\n", (unsigned long long)ino);
 	dir = pid > 0 ? opendir(path) : NULL;

@@ -41,7 +41,13 @@ enum {
 /* The mount is gone, or going: saves everything, answers and ends, with exit status 0 if all is saved. */
 #define BUCKET_SAY_SAVE "save"
 
+/* To BUCKET_SAY_HELD: tag=, held=yes or no. */
+#define BUCKET_SAY_HOLDERS "holders"
+
 /* --- sandbox-bucket to keeper --- */
+
+/* Has process pid= a descriptor of the file ino= of this mount? tag= is of the asker's. */
+#define BUCKET_SAY_HELD "held"
 
 /* tag=, error=ERRNO (0: done), why=SENTENCE if not 0. */
 #define BUCKET_SAY_ANSWER "answer"

@@ -414,6 +414,8 @@ void bucket_heard(struct bucket *b, const char *fields, size_t len)
 		heard_failed(b, fields, len);
 	else if (!strcmp(word, BUCKET_SAY_ANSWER))
 		heard_answer(b, fields, len);
+	else if (!strcmp(word, BUCKET_SAY_HELD))
+		bucket_answer_held(b, fields, len);
 }
 
 /* --- requests ------------------------------------------------------------------------------------- */

@@ -71,6 +71,8 @@ int bucket_server_start(struct bucket *b, int fuse);
 int bucket_server_say(struct bucket *b, const char *word, uint64_t number);
 /* Tells it which directories other buckets are mounted on. 0 or -errno. */
 int bucket_server_say_inside(struct bucket *b, uint64_t number);
+/* Answers BUCKET_SAY_HELD. */
+void bucket_answer_held(struct bucket *b, const char *fields, size_t len);
 void bucket_server_kill(struct bucket *b);
 /* Forgets it; if it has ended, false says that it could not save all. */
 bool bucket_server_close(struct bucket *b);

@@ -33,7 +33,7 @@
 #define PROCESS_IDS UINT32_C(0x80000000)
 #define OTHER_PROCESS_IDS UINT32_C(0x40000000) /* for boxes that live up there */
 
-enum { ABOVE_GIVEN = 16, SOCKET_BYTES = 4 * BUCKET_PACKET_MAX };
+enum { MAX_LOOKED_AT = 256, ABOVE_GIVEN = 16, SOCKET_BYTES = 4 * BUCKET_PACKET_MAX };
 
 static uid_t process_uid(const struct bucket *b)
 {
@@ -179,6 +179,44 @@ int bucket_server_say_inside(struct bucket *b, uint64_t number)
 	field_add_u64(&t, "tag", number);
 	add_inside(b, &t);
 	return t.failed ? -ENOMEM : send_packet(b->control.fd, t.data, t.len, NULL, 0);
+}
+
+/* Only descriptors of its own mount count, so it learns of nothing else. */
+static bool is_held(const struct bucket *b, uint64_t pid, uint64_t ino)
+{
+	_cleanup_closedir_ DIR *dir = NULL;
+	char path[64], wanted_ino[40], wanted_mount[40];
+	const struct dirent *entry;
+
+	snprintf(path, sizeof(path), "/proc/%llu/fdinfo", (unsigned long long)pid);
+	snprintf(wanted_ino, sizeof(wanted_ino), "\nino:\t%llu\n", (unsigned long long)ino);
+	snprintf(wanted_mount, sizeof(wanted_mount), "\nmnt_id:\t%llu\n",
+		 (unsigned long long)b->mount_id);
+	dir = opendir(path);
+	for (int n = 0; dir && n < MAX_LOOKED_AT && (entry = readdir(dir)); n++) {
+		_cleanup_free_ char *text = NULL;
+
+		if (entry->d_name[0] != '.' &&
+		    read_file_at(dirfd(dir), entry->d_name, 1 << 14, &text, NULL) == 0 &&
+		    strstr(text, wanted_ino) && strstr(text, wanted_mount))
+			return true;
+	}
+	return false;
+}
+
+void bucket_answer_held(struct bucket *b, const char *fields, size_t len)
+{
+	bool held = is_held(b, field_get_u64(fields, len, "pid", 0),
+			    field_get_u64(fields, len, "ino", 0));
+	_cleanup_text_ struct text t = { 0 };
+
+	if (b->control.fd < 0)
+		return;
+	field_add(&t, "say", BUCKET_SAY_HOLDERS);
+	field_add_u64(&t, "tag", field_get_u64(fields, len, "tag", 0));
+	field_add(&t, "held", held ? "yes" : "no");
+	if (!t.failed)
+		send_packet(b->control.fd, t.data, t.len, NULL, 0);
 }
 
 static int say_settings(struct bucket *b, int sock)
