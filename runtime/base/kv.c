@@ -133,10 +133,9 @@ int record_unseal(char *text)
 
 const char *field_next(const char *fields, size_t len, const char *pos)
 {
-	const char *end = fields + len;
 	const char *next = pos ? pos + strlen(pos) + 1 : fields;
 
-	if (!len || end[-1] != '\0' || next >= end)
+	if (!len || fields[len - 1] != '\0' || next >= fields + len)
 		return NULL;
 	return next;
 }
