@@ -43,6 +43,7 @@ struct batch {
 	size_t index[OBJECT_PAGE_MAX], n;
 	/* Of the answer: the element that is being read. */
 	char key[OBJECT_KEY_MAX + 1], code[64];
+	char first_code[64]; /* of the first error in any answer; as it came */
 	bool is_result;
 };
 
@@ -53,6 +54,8 @@ static void note_error(struct batch *batch)
 
 	if (!strcmp(batch->code, "NoSuchKey"))
 		return;
+	if (!batch->first_code[0])
+		memcpy(batch->first_code, batch->code, sizeof(batch->first_code));
 	for (size_t i = 0; i < batch->n; i++)
 		if (!strcmp(batch->keys[batch->index[i]], batch->key))
 			batch->errors[batch->index[i]] = code ? -code : -EIO;
@@ -167,6 +170,14 @@ int object_delete_many(struct object_store *store, struct object_call *call,
 				first = call->error;
 			}
 		}
+	}
+	if (result < 0 && !first.text[0]) { /* the answer was none, one of its lines was */
+		char shown[sizeof(first.code)];
+
+		text_escape(shown, sizeof(shown), batch->first_code);
+		snprintf(first.code, sizeof(first.code), "%s", shown);
+		snprintf(first.text, sizeof(first.text), "POST of a bucket: %s from %s",
+			 shown[0] ? shown : strerror(-result), store->url);
 	}
 	call->error = first;
 	return result;
