@@ -9,7 +9,7 @@
  *   dir->list_lock       one thread at a time asks the server for the names of a directory
  *   content->lock        one file that is being written (held while its pieces are fetched and sent)
  *   tree_lock            nodes, attributes, listings and changes: node.h, listing.h, changes.h
- *   reader lock, spool lock, pool lock, removals' lock, hidden keys' lock: leaves, in one .c each
+ *   chunk_lock, spool lock, pool lock, removals' lock, hidden keys' lock: leaves, in one .c each
  */
 #ifndef MOUNTS_BUCKET_H
 #define MOUNTS_BUCKET_H

@@ -275,20 +275,23 @@ static int aim_again(struct open_file *h)
 
 static void read_object(fuse_req_t req, struct open_file *h, size_t size, off_t off)
 {
-	_cleanup_free_ char *buf = malloc(size);
-	ssize_t n = buf ? aim(h) : -ENOMEM;
+	struct reader_bytes bytes = { .n = 0 };
+	struct reader *reader = h->reader;
+	ssize_t n = aim(h);
 
 	if (n == 0)
-		n = reader_read(h->reader, (uint64_t)off, size, buf);
-	if ((n == -ESTALE || n == -ENOENT) && !reader_has_begun(h->reader)) {
+		n = reader_take(reader, (uint64_t)off, size, &bytes);
+	if ((n == -ESTALE || n == -ENOENT) && !reader_has_begun(reader)) {
 		n = aim_again(h);
 		if (n == 0)
-			n = reader_read(h->reader, (uint64_t)off, size, buf);
+			n = reader_take(reader, (uint64_t)off, size, &bytes);
 	}
+	/* Once it is answered the file may be closed, and only what is held of the reader be there. */
 	if (n < 0)
 		fuse_reply_err(req, n == -ENOENT ? ESTALE : (int)-n);
 	else
-		fuse_reply_buf(req, buf, (size_t)n);
+		fuse_reply_iov(req, bytes.at, bytes.n);
+	reader_give(reader, &bytes);
 }
 
 /* A reference to the content, if anything of the file is to be read from there. */

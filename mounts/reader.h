@@ -13,11 +13,24 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 struct reader;
+struct chunk;
+
+enum { READER_PIECES = 8 };
+
+/* Bytes as they lie in memory, which stay there until they are given back. */
+struct reader_bytes {
+	struct iovec at[READER_PIECES];
+	int n;
+	uint64_t off; /* these two: reader.c's */
+	struct chunk *held[READER_PIECES];
+};
 
 /* Makes no request. NULL: no memory. */
 struct reader *reader_new(void);
+/* Waits until all that was taken has been given back. */
 void reader_free(struct reader *reader);
 /*
  * Is it reading that object? 1 yes; 0 no: reader_set() it. -ESTALE: somebody else changed the object
@@ -29,10 +42,11 @@ bool reader_has_begun(struct reader *reader);
 /* From now on it reads that object; etag may be NULL. 0 or -ENOMEM. */
 int reader_set(struct reader *reader, const char *key, const char *etag, uint64_t size,
 	       uint64_t version);
-/* Fills out; returns fewer bytes at the end of the object only, or -errno. For many threads. */
-ssize_t reader_read(struct reader *reader, uint64_t off, size_t len, char *out);
-/* Lets go what nobody has asked for in a while. */
-void readers_trim(void);
-uint64_t readers_memory(void);
+/*
+ * Bytes of [off, off + len), fewer at the end of the object only, or -errno; none of *bytes is held then. For
+ * many threads; what was taken is given back soon, and before anything else is done with the reader.
+ */
+ssize_t reader_take(struct reader *reader, uint64_t off, size_t len, struct reader_bytes *bytes);
+void reader_give(struct reader *reader, struct reader_bytes *bytes);
 
 #endif

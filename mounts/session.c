@@ -21,11 +21,11 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "chunk.h"
 #include "fs.h"
 #include "guard.h"
 #include "journal.h"
 #include "listing.h"
-#include "reader.h"
 
 enum { TICK_SECONDS = 2, LEAVE_MS = 3000, MAX_WRITE = 1 << 20 };
 
@@ -110,7 +110,7 @@ static void leave(void)
 
 void session_tidy(void)
 {
-	readers_trim();
+	chunks_trim();
 	pthread_mutex_lock(&tree_lock);
 	listings_expire();
 	pthread_mutex_unlock(&tree_lock);
@@ -138,7 +138,7 @@ static void show_status(void)
 		 object_store_url(the_store), (unsigned long long)stats.requests,
 		 (unsigned long long)stats.retries, (unsigned long long)stats.bytes_in,
 		 (unsigned long long)stats.bytes_out, (unsigned long long)nodes,
-		 (unsigned long long)hidden_keys_count(), (unsigned long long)readers_memory());
+		 (unsigned long long)hidden_keys_count(), (unsigned long long)chunks_memory());
 	hidden_keys_list(&hidden);
 	for (char *save = NULL, *key = strtok_r(hidden.len ? hidden.data : empty, "\n", &save); key;
 	     key = strtok_r(NULL, "\n", &save))
