@@ -27,7 +27,11 @@
 #include "journal.h"
 #include "listing.h"
 
-enum { TICK_SECONDS = 2, LEAVE_MS = 3000, MAX_WRITE = 1 << 20 };
+/*
+ * 512 KiB at a time: what is written then fits into the largest pipe that anybody may make, and goes to the
+ * spool file by splice(), without a copy of its own on the way.
+ */
+enum { TICK_SECONDS = 2, LEAVE_MS = 3000, MAX_WRITE = 512 << 10 };
 
 static struct {
 	struct fuse_session *se;
