@@ -238,8 +238,12 @@ int bucket_serve(struct credentials *keys, int (*session)(void *arg), void *arg,
 	int r;
 
 	block_signals();
-	/* Memory of large buffers goes back to the system at once. */
-	mallopt(M_MMAP_THRESHOLD, 1 << 17);
+	/*
+	 * Memory of large buffers goes back to the system at once; not that of libcurl's, which each
+	 * request wants anew (session.c gives it back when nothing is going on).
+	 */
+	mallopt(M_MMAP_THRESHOLD, 1 << 18);
+	mallopt(M_TRIM_THRESHOLD, 1 << 20);
 	mallopt(M_ARENA_MAX, 4);
 	pool_init((unsigned)the_options.jobs);
 	r = open_store(keys, err);
