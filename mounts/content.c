@@ -63,7 +63,7 @@ void content_unlock(struct content *c)
 static void free_content(struct content *c)
 {
 	spool_give(c->held);
-	close_fd(&c->fd);
+	spool_close(&c->fd);
 	ranges_free(&c->have);
 	ranges_free(&c->unsent);
 	free(c->upload_key);

@@ -12,18 +12,25 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "options.h"
 
-enum { WAIT_SECONDS = 10 };
+enum {
+	WAIT_SECONDS = 10,
+	SPARE_FILES = 16, /* making and unmaking a file costs more than writing a small one */
+};
 
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t given;
 	uint64_t used, gifts;
+	int spare[SPARE_FILES];
+	unsigned n_spare;
 } spool = { .lock = PTHREAD_MUTEX_INITIALIZER, .given = PTHREAD_COND_INITIALIZER };
 
-int spool_open(void)
+static int new_file(void)
 {
 	int fd = open(the_options.spool_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	char name[4200];
@@ -39,6 +46,30 @@ int spool_open(void)
 		return -errno;
 	unlink(name);
 	return fd;
+}
+
+int spool_open(void)
+{
+	int fd = -1;
+
+	pthread_mutex_lock(&spool.lock);
+	if (spool.n_spare)
+		fd = spool.spare[--spool.n_spare];
+	pthread_mutex_unlock(&spool.lock);
+	return fd >= 0 ? fd : new_file();
+}
+
+void spool_close(int *fd)
+{
+	if (*fd < 0)
+		return;
+	if (ftruncate(*fd, 0) == 0) {
+		pthread_mutex_lock(&spool.lock);
+		if (spool.n_spare < SPARE_FILES)
+			spool.spare[spool.n_spare++] = take_fd(fd);
+		pthread_mutex_unlock(&spool.lock);
+	}
+	close_fd(fd);
 }
 
 bool spool_take(uint64_t bytes)

@@ -9,8 +9,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A new empty file; the caller closes it. -errno. */
+/* An empty file, for spool_close(). -errno. */
 int spool_open(void);
+/* -1 is fine; sets it to that. */
+void spool_close(int *fd);
 /* Counts bytes as used; false: there is not so much room. */
 bool spool_take(uint64_t bytes);
 void spool_give(uint64_t bytes);
