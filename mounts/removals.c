@@ -7,6 +7,7 @@
 #include "removals.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -17,8 +18,16 @@
 #include "content.h"
 #include "listing.h"
 #include "names.h"
+#include "pool.h"
 
-enum { ROW_MS = 1000, GATHER_MS = 5, MAX_QUEUED = 20000 };
+enum {
+	ROW_MS = 1000,
+	GATHER_MS = 5,
+	MAX_QUEUED = 20000,
+	/* A server works through one request key by key: a batch goes in several at a time. */
+	SHARES = 8,
+	SHARE_LEAST = 32,
+};
 
 struct removal {
 	struct removal *next;
@@ -96,24 +105,47 @@ static void finish(struct removal *r, int error)
 	free(r);
 }
 
-static int delete_batch(struct removal *batch, size_t n)
+/* A batch on its way: keys and what became of each. */
+struct batch {
+	const char **keys;
+	int *errors;
+	size_t n, share;
+	atomic_int error; /* of any */
+};
+
+static void delete_share(void *ctx, size_t i)
+{
+	struct batch *batch = ctx;
+	size_t from = i * batch->share, n = MIN(batch->share, batch->n - from);
+	struct object_call call = { 0 };
+	int error =
+		object_delete_many(the_store, &call, batch->keys + from, n, batch->errors + from);
+
+	if (error < 0)
+		atomic_store(&batch->error,
+			     bucket_failed("delete", batch->keys[from], error, &call));
+}
+
+static int delete_batch(struct removal *first, size_t n)
 {
 	_cleanup_free_ const char **keys = calloc(n, sizeof(*keys));
 	_cleanup_free_ int *errors = calloc(n, sizeof(*errors));
-	struct object_call call = { 0 };
+	struct batch batch = { .keys = keys,
+			       .errors = errors,
+			       .n = n,
+			       .share = MAX(n / SHARES + 1, (size_t)SHARE_LEAST) };
 	size_t i = 0;
 	int error = -ENOMEM;
 
 	if (keys && errors) {
-		for (struct removal *r = batch; r; r = r->next)
+		for (struct removal *r = first; r; r = r->next)
 			keys[i++] = r->key;
-		error = object_delete_many(the_store, &call, keys, n, errors);
-		if (error < 0)
-			error = bucket_failed("delete", keys[0], error, &call);
+		pool_each((n + batch.share - 1) / batch.share, delete_share, &batch);
+		error = atomic_load(&batch.error);
 	}
 	pthread_mutex_lock(&tree_lock);
 	i = 0;
-	for (struct removal *r = batch, *next; r; r = next, i++) {
+	for (struct removal *r = first, *next; r; r = next, i++) {
 		next = r->next;
 		finish(r, errors && keys ? errors[i] : error);
 	}
