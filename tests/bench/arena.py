@@ -28,7 +28,6 @@ from sbx import mounted_at, read, wait_for  # noqa: E402  pylint: disable=wrong-
 
 MIB = 1 << 20
 PART = 8 * MIB
-BUCKET = "bench"
 UNSIGNED = "UNSIGNED-PAYLOAD"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -63,8 +62,9 @@ class Arena:
     def __init__(self, build, folder):
         self.build, self.folder = build, folder
         self.server = rgw.Server(os.path.join(folder, "rgw"))
-        self.server.bucket(BUCKET)
+        self.bucket, self.buckets = None, set()
         self.client = self.server.client()
+        self.use("bench")
         # What is written: bytes that no compression or recognition of blocks makes shorter.
         self.source = os.path.join(folder, "source")
         with open(self.source, "wb") as f:
@@ -80,6 +80,13 @@ class Arena:
     def end(self):
         self.far.end()
         self.server.stop()
+
+    def use(self, bucket):
+        """From now on all of it happens in that bucket."""
+        if bucket not in self.buckets:
+            self.server.bucket(bucket)
+        self.buckets.add(bucket)
+        self.bucket = bucket
 
     def compiled(self, name, *libraries):
         program = os.path.join(self.folder, name)
@@ -103,7 +110,7 @@ class Arena:
         """One line for ceiling.c. body: (offset, length) in the source; span: (from, length) of the object."""
         offset, length = body or (0, 0)
         date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-        path = f"/{BUCKET}" + ("/" + s3.quote(key, "/") if key else "")
+        path = f"/{self.bucket}" + ("/" + s3.quote(key, "/") if key else "")
         text = "&".join(f"{s3.quote(k)}={s3.quote(str(v))}" for k, v in sorted((query or {}).items()))
         payload = self.digest(offset, length) if body and hashed else UNSIGNED
         headers = {"host": self.way.url[7:], "x-amz-content-sha256": payload, "x-amz-date": date}
@@ -132,7 +139,7 @@ class Arena:
     def upload(self, key, size, threads=8, hashed=True):
         """Seconds for an object of that size, in parts."""
         client, start = self.own_client(), time.perf_counter()
-        answer = client.request("POST", BUCKET, key, query={"uploads": ""})[1].decode()
+        answer = client.request("POST", self.bucket, key, query={"uploads": ""})[1].decode()
         took = time.perf_counter() - start
         uid = answer.split("<UploadId>")[1].split("<")[0]
         lines = []
@@ -142,13 +149,13 @@ class Arena:
         seconds, etags = self.ask(lines, threads)
         parts = "".join(f"<Part><PartNumber>{i + 1}</PartNumber><ETag>{e}</ETag></Part>" for i, e in enumerate(etags))
         start = time.perf_counter()
-        client.request("POST", BUCKET, key, query={"uploadId": uid},
+        client.request("POST", self.bucket, key, query={"uploadId": uid},
                        body=f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode())
         return took + seconds + time.perf_counter() - start
 
     def there(self, prefix):
         """Is there any object below that prefix?"""
-        page = self.client.request("GET", BUCKET, query={"list-type": "2", "prefix": prefix, "max-keys": "1"})[1]
+        page = self.client.request("GET", self.bucket, query={"list-type": "2", "prefix": prefix, "max-keys": "1"})[1]
         return b"<Key>" in page
 
     def put_many(self, prefix, n, length=4096, threads=16):
@@ -227,14 +234,14 @@ class Ours(Contender):
 
     def argv(self):
         return [os.path.join(self.arena.build, "sandbox-bucket"), "-f", "-o",
-                f"endpoint={self.arena.way.url},spool_dir={self.folder}/tmp", f"s3://{BUCKET}", self.path]
+                f"endpoint={self.arena.way.url},spool_dir={self.folder}/tmp", f"s3://{self.arena.bucket}", self.path]
 
 
 class S3fs(Contender):
     name = program = "s3fs"
 
     def argv(self):
-        return ["s3fs", BUCKET, self.path, "-f", "-o",
+        return ["s3fs", self.arena.bucket, self.path, "-f", "-o",
                 f"url={self.arena.way.url},use_path_request_style,endpoint=us-east-1,tmpdir={self.folder}/tmp"]
 
     def environment(self):
@@ -250,7 +257,7 @@ class Rclone(Contender):
         super().__init__(arena)
 
     def argv(self):
-        return ["rclone", "mount", f"b:{BUCKET}", self.path, "--vfs-cache-mode", self.mode,
+        return ["rclone", "mount", f"b:{self.arena.bucket}", self.path, "--vfs-cache-mode", self.mode,
                 "--cache-dir", self.folder + "/tmp"]
 
     def environment(self):

@@ -112,6 +112,8 @@ static void perform(CURL *curl, struct request *r)
 		curl_easy_setopt(curl, CURLOPT_READDATA, r);
 		curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)r->length);
 	}
+	if (!strcmp(r->method, "DELETE"))
+		curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, "DELETE");
 	rc = curl_easy_perform(curl);
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
 	if (rc != CURLE_OK)
