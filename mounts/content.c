@@ -134,6 +134,8 @@ static void show_size(struct content *c)
 {
 	pthread_mutex_lock(&tree_lock);
 	node_set_attr(c->node, c->size, realtime_us(), NULL, 0);
+	c->node->meta.mtime_ns = c->node->mtime_us * 1000;
+	c->node->meta.mtime_set = false;
 	pthread_mutex_unlock(&tree_lock);
 }
 
@@ -360,14 +362,32 @@ int content_truncate(struct content *c, uint64_t size)
 
 /* --- saving --------------------------------------------------------------------------------------- */
 
+struct meta content_meta(struct content *c, bool with_mtime, struct text *fields)
+{
+	struct meta meta;
+
+	pthread_mutex_lock(&tree_lock);
+	meta = c->node->meta;
+	pthread_mutex_unlock(&tree_lock);
+	if (meta.known)
+		meta_add(fields, &meta, with_mtime || meta.mtime_set);
+	return meta;
+}
+
 static int put_whole(struct content *c, const char *key, char etag[OBJECT_ETAG_SIZE])
 {
 	struct object_put put = { .key = key, .if_none_match = c->exclusive };
+	_cleanup_text_ struct text meta = { 0 };
 	struct object_call call = { 0 };
 	int r = content_fetch(c, 0, c->size);
 
 	if (r < 0)
 		return r;
+	content_meta(c, true, &meta);
+	if (meta.failed)
+		return -ENOMEM;
+	put.meta = meta.data;
+	put.meta_len = meta.len;
 	put.body = (struct object_body){ .fd = c->fd, .length = c->size };
 	if (!c->size)
 		put.body.bytes = "";
@@ -378,6 +398,26 @@ static int put_whole(struct content *c, const char *key, char etag[OBJECT_ETAG_S
 	r = object_put(the_store, &call, &put, etag);
 	pthread_mutex_lock(&c->lock);
 	return r < 0 ? bucket_failed("put", key, r, &call) : 0;
+}
+
+/*
+ * An upload in parts is given its metadata when it begins. What was set since then comes by a copy of the
+ * object onto itself.
+ */
+static int settle_meta(struct content *c, const char *key, char etag[OBJECT_ETAG_SIZE])
+{
+	_cleanup_text_ struct text unused = { 0 };
+	struct meta now = content_meta(c, true, &unused);
+	const struct meta *then = &c->upload_meta;
+	int r;
+
+	if (!now.known || (now.mode == then->mode && now.uid == then->uid && now.gid == then->gid &&
+			   (!now.mtime_set || (then->mtime_set && now.mtime_ns == then->mtime_ns))))
+		return 0;
+	pthread_mutex_unlock(&c->lock);
+	r = meta_write(key, false, &now, etag);
+	pthread_mutex_lock(&c->lock);
+	return r;
 }
 
 /* The object is there: that is what is shown, and what further changes start from. */
@@ -392,6 +432,7 @@ static void now_saved(struct content *c, const char *etag)
 	pthread_mutex_lock(&tree_lock);
 	node->version++;
 	node_set_attr(node, c->size, realtime_us(), etag, monotonic_ms() + the_options.ttl_ms);
+	node->meta.stamp_us = 0;
 	(void)string_replace(&node->page_etag, etag);
 	if (!node->gone)
 		names_changed(node->parent, node->name, CHANGE_FILE, false, c->size, node->mtime_us,
@@ -403,7 +444,7 @@ int content_save(struct content *c)
 {
 	char key[OBJECT_KEY_MAX + 1], etag[OBJECT_ETAG_SIZE] = "";
 	bool large;
-	int r;
+	int r, settled;
 
 	while (c->saving)
 		pthread_cond_wait(&c->changed, &c->lock);
@@ -421,8 +462,11 @@ int content_save(struct content *c)
 	r = removals_wait(key);
 	if (r == 0)
 		r = large ? parts_save(c, key, etag) : put_whole(c, key, etag);
+	settled = r == 0 && large ? settle_meta(c, key, etag) : 0;
 	if (r == 0)
 		now_saved(c, etag);
+	if (settled < 0)
+		r = settled; /* the data is there; what was set with it is not */
 	c->failed = r < 0;
 	c->saving = false;
 	pthread_cond_broadcast(&c->changed);

@@ -55,6 +55,7 @@ struct content {
 	uint64_t last_end;    /* of the last write */
 	uint64_t part_size;
 	char *upload_key, *upload_id; /* NULL: none under way */
+	struct meta upload_meta;      /* what that one was given */
 	struct part **parts;
 	unsigned n_parts, room_parts;
 	unsigned queued, starved; /* parts under way; those that wait for spool room */
@@ -102,6 +103,8 @@ void parts_abort(struct content *c);
 void parts_free(struct content *c);
 /* Data of the base that is missing in [from, to) is fetched. Unlocks meanwhile. */
 int content_fetch(struct content *c, uint64_t from, uint64_t to);
+/* The metadata that it is to have, and its fields; with_mtime false: only one that was set. */
+struct meta content_meta(struct content *c, bool with_mtime, struct text *fields);
 /* Spool room for len bytes; may unlock. What was not used goes back with content_settle(). */
 int content_make_room(struct content *c, uint64_t len);
 void content_settle(struct content *c);

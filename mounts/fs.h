@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What faces FUSE: fs_meta.c (names and attributes), fs_dir.c (directories), fs_file.c (data). Each
+ * What faces FUSE: fs_meta.c (names), fs_attr.c (attributes), fs_dir.c (directories), fs_file.c (data). Each
  * request is answered exactly once, by the thread that took it; no lock is held across an answer but
  * that of the content whose spool file is spliced.
  */
@@ -20,6 +20,8 @@ int fs_entry(struct node *dir, const char *name, const struct found *found,
 	     struct fuse_entry_param *e);
 /* Takes the lookup back: the answer did not reach the kernel. */
 void fs_entry_undo(const struct fuse_entry_param *e);
+/* Is what was found of the node's type, as far as it is known? tree_lock held. */
+bool fs_same_type(const struct node *node, const struct found *found);
 /* A file that was heard of too long ago is asked for. -ENOENT: it is none any more. */
 int fs_refresh(struct node *node);
 /* Seconds that an attribute with that end may be kept by the kernel. */
@@ -39,6 +41,7 @@ void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
 void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
 	       const char *newname, unsigned int flags);
 void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void fs_readlink(fuse_req_t req, fuse_ino_t ino);
 void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname);
 void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
 

@@ -21,6 +21,8 @@
 
 #define OWN_NAMES (1ll << 60)
 
+enum { META_AHEAD = 128 };
+
 struct dir_handle {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -35,6 +37,9 @@ struct dir_handle {
 	char **own; /* our own names, taken when the listing was complete */
 	size_t n_own;
 	bool own_taken;
+	/* With `metadata = yes`: entries whose metadata has been asked for. */
+	struct found *ahead;
+	size_t ahead_from, n_ahead;
 };
 
 static struct dir_handle *handle_of(const struct fuse_file_info *fi)
@@ -128,6 +133,7 @@ static int begin(struct dir_handle *h)
 	free(take_ptr(h->own));
 	h->n_own = 0;
 	h->own_taken = false;
+	h->n_ahead = 0;
 	return h->listing ? 0 : -ENOMEM;
 }
 
@@ -207,14 +213,22 @@ static bool add(struct answer *a, struct node *dir, const char *name, const stru
 	size_t left = a->size - a->used;
 	char *at = a->buf + a->used;
 
-	e.attr.st_mode = found->kind == CHANGE_DIR ? S_IFDIR : S_IFREG;
+	/* Without its metadata a file may be a symbolic link: no type, then. */
+	e.attr.st_mode = found->kind == CHANGE_DIR ? S_IFDIR
+			 : found->meta.known	   ? found->meta.mode
+			 : the_options.metadata	   ? 0
+						   : S_IFREG;
 	e.attr.st_ino = node ? node->ino : node_ino_of(dir, name);
 	if ((a->plus ? fuse_add_direntry_plus(a->req, NULL, 0, name, &e, next)
 		     : fuse_add_direntry(a->req, NULL, 0, name, &e.attr, next)) > left)
 		return false;
-	/* Beyond the room for names the kernel gets names only, and asks for what it needs. */
+	/*
+	 * Beyond the room for names the kernel gets names only, and asks for what it needs. What metadata
+	 * belongs to is to be remembered also if it is not the newest: the kernel asks again, we need not.
+	 */
 	if (a->plus && dir && nodes_count() < the_options.cache_entries &&
-	    found->fresh_until_ms > monotonic_ms() && fs_entry(dir, name, found, &e) < 0)
+	    (the_options.metadata ? found->meta.known : found->fresh_until_ms > monotonic_ms()) &&
+	    fs_entry(dir, name, found, &e) < 0)
 		return false;
 	a->used += a->plus ? fuse_add_direntry_plus(a->req, at, left, name, &e, next)
 			   : fuse_add_direntry(a->req, at, left, name, &e.attr, next);
@@ -223,26 +237,71 @@ static bool add(struct answer *a, struct node *dir, const char *name, const stru
 
 static void found_of_change(const struct change *c, struct found *found)
 {
-	*found = (struct found){ .kind = c->kind, .size = c->size, .mtime_us = c->mtime_us };
+	*found = (struct found){
+		.kind = c->kind, .size = c->size, .mtime_us = c->mtime_us, .is_ours = true
+	};
 	found->fresh_until_ms = monotonic_ms() + the_options.ttl_ms;
 	snprintf(found->etag, sizeof(found->etag), "%s", c->etag ? c->etag : "");
 }
 
-/* An entry of the listing, as it is by now. False: no room. */
-static bool add_entry(struct answer *a, struct dir_handle *h, const struct entry *entry, off_t next)
+static void found_of_entry(const struct dir_handle *h, const struct entry *entry,
+			   struct found *found)
 {
-	struct found found = { .kind = entry->is_dir ? CHANGE_DIR : CHANGE_FILE,
-			       .size = entry->size,
-			       .mtime_us = entry->mtime_us,
-			       .fresh_until_ms = h->listing->asked_ms + the_options.ttl_ms };
+	*found = (struct found){ .kind = entry->is_dir ? CHANGE_DIR : CHANGE_FILE,
+				 .size = entry->size,
+				 .mtime_us = entry->mtime_us,
+				 .fresh_until_ms = h->listing->asked_ms + the_options.ttl_ms };
+	snprintf(found->etag, sizeof(found->etag), "%s", entry->etag);
+}
+
+static void ask_meta(void *ctx, size_t i)
+{
+	struct dir_handle *h = ctx;
+	struct found *found = &h->ahead[i];
+	bool let_go;
+	const struct entry *entry = listing_at(h->listing, h->ahead_from + i, &let_go);
+
+	found_of_entry(h, entry, found);
+	if (!entry->hidden && meta_complete(h->node, entry->name, found) < 0)
+		found->meta.known = false; /* only its name is shown */
+}
+
+/* h->lock held. What was found of entry number i: metadata is asked for many entries at once. */
+static void find_entry(struct answer *a, struct dir_handle *h, size_t i, const struct entry *entry,
+		       struct found *found)
+{
+	bool let_go;
+	size_t n = 0;
+
+	if (!h->ahead || !a->plus) {
+		found_of_entry(h, entry, found);
+		return;
+	}
+	if (i < h->ahead_from || i >= h->ahead_from + h->n_ahead) {
+		h->ahead_from = i;
+		while (n < META_AHEAD && listing_at(h->listing, i + n, &let_go))
+			n++;
+		h->n_ahead = n;
+		pool_each(n, ask_meta, h);
+	}
+	*found = h->ahead[i - h->ahead_from];
+}
+
+/* An entry of the listing, as it is by now. False: no room. */
+static bool add_entry(struct answer *a, struct dir_handle *h, size_t i, const struct entry *entry,
+		      off_t next)
+{
+	struct found found;
 	const struct change *c;
 	bool fits = true;
 
-	snprintf(found.etag, sizeof(found.etag), "%s", entry->etag);
+	find_entry(a, h, i, entry, &found);
 	pthread_mutex_lock(&tree_lock);
 	c = newer_change(h, entry->name);
 	if (c)
 		found_of_change(c, &found);
+	if (c && the_options.metadata)
+		(void)meta_recall(h->node, entry->name, &found);
 	if (!entry->hidden && found.kind != CHANGE_GONE)
 		fits = add(a, h->node, entry->name, &found, next);
 	pthread_mutex_unlock(&tree_lock);
@@ -256,7 +315,7 @@ static int add_listing(struct answer *a, struct dir_handle *h, off_t *off, bool 
 	int r;
 
 	while ((entry = entry_at(h, (size_t)*off - 2, &r))) {
-		*full = !add_entry(a, h, entry, *off + 1);
+		*full = !add_entry(a, h, (size_t)*off - 2, entry, *off + 1);
 		if (*full)
 			return 0;
 		(*off)++;
@@ -285,6 +344,8 @@ static int add_own(struct answer *a, struct dir_handle *h, off_t *off)
 		c = h->node->dir ? change_find(&h->node->dir->changes, h->own[i]) : NULL;
 		if (c && c->kind != CHANGE_GONE) {
 			found_of_change(c, &found);
+			if (the_options.metadata)
+				(void)meta_recall(h->node, h->own[i], &found);
 			fits = add(a, h->node, h->own[i], &found, OWN_NAMES + (off_t)i + 1);
 		}
 		pthread_mutex_unlock(&tree_lock);
@@ -349,7 +410,10 @@ void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct dir_handle *h = calloc(1, sizeof(*h));
 
-	if (!h) {
+	if (h && the_options.metadata)
+		h->ahead = calloc(META_AHEAD, sizeof(*h->ahead));
+	if (!h || (the_options.metadata && !h->ahead)) {
+		free(h);
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
@@ -380,6 +444,7 @@ void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	for (size_t i = 0; i < h->n_own; i++)
 		free(h->own[i]);
 	free(h->own);
+	free(h->ahead);
 	pthread_mutex_destroy(&h->lock);
 	pthread_cond_destroy(&h->changed);
 	free(h);

@@ -149,11 +149,14 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 }
 
 /* The name of a file that is not in the bucket yet. */
-static int make_node(struct node *dir, const char *name, struct fuse_entry_param *e)
+static int make_node(struct node *dir, const char *name, struct meta meta,
+		     struct fuse_entry_param *e)
 {
 	struct found found = { .kind = CHANGE_FILE,
 			       .mtime_us = realtime_us(),
-			       .fresh_until_ms = monotonic_ms() + the_options.ttl_ms };
+			       .fresh_until_ms = monotonic_ms() + the_options.ttl_ms,
+			       .is_ours = true,
+			       .meta = meta };
 	char key[OBJECT_KEY_MAX + 1];
 	int r;
 
@@ -179,6 +182,7 @@ static void unmake_node(struct node *dir, const char *name, const struct fuse_en
 void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	       struct fuse_file_info *fi)
 {
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	struct node *dir = fs_node(parent);
 	struct open_file *h = NULL;
 	struct fuse_entry_param e = { 0 };
@@ -186,14 +190,15 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	bool is_new;
 	int r = names_find(dir, name, &found);
 
-	(void)mode;
+	if (r == 0)
+		r = meta_complete(dir, name, &found);
 	is_new = r == 0 && found.kind == CHANGE_GONE;
 	if (r == 0 && found.kind == CHANGE_DIR)
 		r = -EISDIR;
 	if (r == 0 && !is_new && (fi->flags & O_EXCL))
 		r = -EEXIST;
 	if (r == 0 && is_new) {
-		r = make_node(dir, name, &e);
+		r = make_node(dir, name, meta_new(S_IFREG | mode, ctx->uid, ctx->gid), &e);
 	} else if (r == 0) { /* it has come meanwhile */
 		pthread_mutex_lock(&tree_lock);
 		r = fs_entry(dir, name, &found, &e);

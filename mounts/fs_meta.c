@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Requests about names and attributes. Locks: content->lock, then tree_lock.
+ * Requests about names. Lock: tree_lock.
  */
 #include "fs.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
-#include <sys/statvfs.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/fd.h"
-#include "content.h"
 #include "removals.h"
 #include "rename.h"
 
@@ -31,12 +31,17 @@ int fs_entry(struct node *dir, const char *name, const struct found *found,
 {
 	struct node *node = node_get(dir, name, found->kind == CHANGE_DIR);
 
+	/* To the kernel a node has the same type for ever. */
+	if (node && !node->content && !fs_same_type(node, found)) {
+		node_set_gone(node);
+		node_unref(node);
+		node = node_get(dir, name, found->kind == CHANGE_DIR);
+	}
 	if (!node)
 		return -ENOMEM;
 	/* While it is written, its own size is the true one. */
 	if (!node->content)
-		node_set_attr(node, found->size, found->mtime_us, found->etag,
-			      found->fresh_until_ms);
+		names_apply(node, found);
 	node->lookups++;
 	node->refs--;
 	*e = (struct fuse_entry_param){ .ino = (uintptr_t)node };
@@ -74,6 +79,8 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct found found;
 	int r = names_find(dir, name, &found);
 
+	if (r == 0)
+		r = meta_complete(dir, name, &found);
 	if (r < 0) {
 		fuse_reply_err(req, -r);
 	} else if (found.kind == CHANGE_GONE) {
@@ -105,131 +112,12 @@ void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 	fuse_reply_none(req);
 }
 
-/* --- attributes --------------------------------------------------------------------------------------- */
-
-/* What is known is too old: asks what the name is now. -ESTALE when it is no longer the same kind. */
-int fs_refresh(struct node *node)
-{
-	_cleanup_free_ char *name = NULL;
-	struct node *dir = NULL;
-	struct found found;
-	int r;
-
-	pthread_mutex_lock(&tree_lock);
-	if (node->parent && !node->gone && !node->content && !node->is_dir &&
-	    monotonic_ms() >= node->fresh_until_ms) {
-		name = strdup(node->name);
-		dir = node->parent;
-		node_ref(dir);
-	}
-	pthread_mutex_unlock(&tree_lock);
-	if (!dir)
-		return 0;
-	r = name ? names_find(dir, name, &found) : -ENOMEM;
-	pthread_mutex_lock(&tree_lock);
-	if (r == 0 && !node->content && !node->gone) {
-		if (found.kind == CHANGE_FILE)
-			node_set_attr(node, found.size, found.mtime_us, found.etag,
-				      found.fresh_until_ms);
-		else
-			r = -ENOENT;
-	}
-	node_unref(dir);
-	pthread_mutex_unlock(&tree_lock);
-	return r;
-}
-
-static void reply_attr(fuse_req_t req, struct node *node)
-{
-	double timeout;
-	struct stat st;
-
-	pthread_mutex_lock(&tree_lock);
-	node_stat(node, &st);
-	timeout = node->is_dir	  ? (double)the_options.ttl_ms / 1000
-		  : node->content ? 0
-				  : fs_timeout(node->fresh_until_ms);
-	pthread_mutex_unlock(&tree_lock);
-	fuse_reply_attr(req, &st, timeout);
-}
-
-void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	int r = fs_refresh(fs_node(ino));
-
-	(void)fi;
-	if (r < 0)
-		fuse_reply_err(req, -r);
-	else
-		reply_attr(req, fs_node(ino));
-}
-
-/* Without an open file (truncate(2)) it is saved at once. */
-static int set_size(struct node *node, uint64_t size, bool save)
-{
-	struct content *c;
-	int r = fs_refresh(node);
-
-	if (r < 0)
-		return r;
-	pthread_mutex_lock(&tree_lock);
-	c = content_get(node, false, false);
-	pthread_mutex_unlock(&tree_lock);
-	if (!c)
-		return -ENOMEM;
-	content_lock(c);
-	r = content_truncate(c, size);
-	if (r == 0 && save)
-		r = content_save(c);
-	content_unlock(c);
-	content_put(c);
-	return r;
-}
-
-/*
- * A bucket has neither owners nor permissions nor times that could be set. Asking for what there is
- * already is fine; another owner is refused. Modes and times are taken without effect, as otherwise
- * cp -p, tar, rsync and git would fail; the manual page says so.
- */
-void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
-		struct fuse_file_info *fi)
-{
-	struct node *node = fs_node(ino);
-	int r = 0;
-
-	if (((to_set & FUSE_SET_ATTR_UID) && attr->st_uid != the_options.uid) ||
-	    ((to_set & FUSE_SET_ATTR_GID) && attr->st_gid != the_options.gid))
-		r = -EPERM;
-	if (r == 0 && (to_set & FUSE_SET_ATTR_SIZE))
-		r = node->is_dir ? -EISDIR : set_size(node, (uint64_t)attr->st_size, !fi);
-	if (r < 0)
-		fuse_reply_err(req, -r);
-	else
-		reply_attr(req, node);
-}
-
-/* A bucket has no end; the figures let programs that ask for room first go on. */
-void fs_statfs(fuse_req_t req, fuse_ino_t ino)
-{
-	struct statvfs st = { .f_bsize = 1 << 12,
-			      .f_frsize = 1 << 12,
-			      .f_blocks = 1ull << 38,
-			      .f_bfree = 1ull << 38,
-			      .f_bavail = 1ull << 38,
-			      .f_files = 1ull << 32,
-			      .f_ffree = 1ull << 32,
-			      .f_favail = 1ull << 32,
-			      .f_namemax = 255 };
-
-	(void)ino;
-	fuse_reply_statfs(req, &st);
-}
-
 /* --- names --------------------------------------------------------------------------------------------- */
 
-static int make_dir(struct node *dir, const char *name)
+static int make_dir(struct node *dir, const char *name, const struct meta *meta)
 {
 	struct object_put put = { .content_type = "application/x-directory", .body.bytes = "" };
+	_cleanup_text_ struct text fields = { 0 };
 	char key[OBJECT_KEY_MAX + 1], file[OBJECT_KEY_MAX + 1], etag[OBJECT_ETAG_SIZE];
 	struct object_call call = { 0 };
 	struct found found;
@@ -248,8 +136,12 @@ static int make_dir(struct node *dir, const char *name)
 		r = removals_wait(file);
 	if (r < 0)
 		return r;
+	if (meta->known)
+		meta_add(&fields, meta, true);
 	put.key = key;
-	r = object_put(the_store, &call, &put, etag);
+	put.meta = fields.data;
+	put.meta_len = fields.len;
+	r = fields.failed ? -ENOMEM : object_put(the_store, &call, &put, etag);
 	if (r < 0)
 		return bucket_failed("put", key, r, &call);
 	pthread_mutex_lock(&tree_lock);
@@ -260,10 +152,11 @@ static int make_dir(struct node *dir, const char *name)
 
 void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-	struct found made = { .kind = CHANGE_DIR };
-	int r = make_dir(fs_node(parent), name);
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct found made = { .kind = CHANGE_DIR,
+			      .meta = meta_new(S_IFDIR | mode, ctx->uid, ctx->gid) };
+	int r = make_dir(fs_node(parent), name, &made.meta);
 
-	(void)mode;
 	made.fresh_until_ms = monotonic_ms() + the_options.ttl_ms;
 	if (r < 0)
 		fuse_reply_err(req, -r);
@@ -341,12 +234,78 @@ void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 	fuse_reply_err(req, -r);
 }
 
+/* An object with the mode of a symbolic link; its content is the target. */
+static int make_link(struct node *dir, const char *name, const char *target, struct found *made)
+{
+	struct object_put put = { .body = { .bytes = target, .length = strlen(target) },
+				  .if_none_match = the_options.conditional };
+	_cleanup_text_ struct text fields = { 0 };
+	char key[OBJECT_KEY_MAX + 1];
+	struct object_call call = { 0 };
+	struct found found;
+	int r = names_find(dir, name, &found);
+
+	if (r < 0)
+		return r;
+	if (found.kind != CHANGE_GONE)
+		return -EEXIST;
+	pthread_mutex_lock(&tree_lock);
+	r = dir->gone ? -ENOENT : node_child_key(dir, name, false, key);
+	pthread_mutex_unlock(&tree_lock);
+	if (r == 0)
+		r = removals_wait(key);
+	if (r < 0)
+		return r;
+	meta_add(&fields, &made->meta, true);
+	put.key = key;
+	put.meta = fields.data;
+	put.meta_len = fields.len;
+	r = fields.failed ? -ENOMEM : object_put(the_store, &call, &put, made->etag);
+	if (r < 0)
+		return bucket_failed("put", key, r, &call);
+	pthread_mutex_lock(&tree_lock);
+	names_changed(dir, name, CHANGE_FILE, false, made->size, made->mtime_us, made->etag);
+	pthread_mutex_unlock(&tree_lock);
+	return 0;
+}
+
 void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-	(void)target;
-	(void)parent;
-	(void)name;
-	fuse_reply_err(req, EPERM);
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct found made = { .kind = CHANGE_FILE,
+			      .size = strlen(target),
+			      .mtime_us = realtime_us(),
+			      .is_ours = true,
+			      .meta = meta_new(S_IFLNK | 0777, ctx->uid, ctx->gid) };
+	int r = the_options.metadata ? make_link(fs_node(parent), name, target, &made) : -EPERM;
+
+	made.fresh_until_ms = monotonic_ms() + the_options.ttl_ms;
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		reply_entry(req, fs_node(parent), name, &made);
+}
+
+void fs_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	char key[OBJECT_KEY_MAX + 1], target[PATH_MAX];
+	struct object_get get = { .key = key, .length = sizeof(target) - 1, .buffer = target };
+	struct object_call call = { 0 };
+	int64_t n;
+	int r;
+
+	pthread_mutex_lock(&tree_lock);
+	r = fs_node(ino)->gone ? -ESTALE : node_key(fs_node(ino), key);
+	pthread_mutex_unlock(&tree_lock);
+	n = r < 0 ? r : object_get(the_store, &call, &get, NULL);
+	if (r == 0 && n < 0)
+		n = bucket_failed("get", key, (int)n, &call);
+	if (n < 0) {
+		fuse_reply_err(req, (int)-n);
+		return;
+	}
+	target[n] = '\0'; /* the kernel takes what lies before the first one */
+	fuse_reply_readlink(req, target);
 }
 
 void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * sandbox-bucket: the command line. From here on: options.c reads the settings, object_store.h speaks
- * to the server, session.c mounts; fs_meta.c, fs_dir.c and fs_file.c answer the kernel with the help of
- * node.c, names.c, listing.c, changes.c (names), reader.c (reading), content.c, upload.c, spool.c
+ * to the server, session.c mounts; fs_*.c answer the kernel with the help of node.c, names.c,
+ * listing.c, changes.c (names), metadata.c (attributes), reader.c (reading), content.c, upload.c, spool.c
  * (writing), removals.c and rename.c. bucket.h has the order of locks.
  */
 #include <errno.h>

@@ -17,7 +17,9 @@
 
 static void answer_change(const struct change *c, int64_t now, struct found *found)
 {
-	*found = (struct found){ .kind = c->kind, .size = c->size, .mtime_us = c->mtime_us };
+	*found = (struct found){
+		.kind = c->kind, .size = c->size, .mtime_us = c->mtime_us, .is_ours = true
+	};
 	found->fresh_until_ms = (c->pending ? now : c->at_ms) + the_options.ttl_ms;
 	if (c->etag)
 		snprintf(found->etag, sizeof(found->etag), "%s", c->etag);
@@ -32,6 +34,15 @@ static void answer_entry(const struct entry *e, int64_t asked_ms, struct found *
 	found->size = e->size;
 	found->mtime_us = e->mtime_us;
 	snprintf(found->etag, sizeof(found->etag), "%s", e->etag);
+}
+
+void names_apply(struct node *node, const struct found *found)
+{
+	if (found->meta.known)
+		node->meta = found->meta;
+	else if (!node->etag || strcmp(node->etag, found->etag))
+		node->meta.known = false;
+	node_set_attr(node, found->size, found->mtime_us, found->etag, found->fresh_until_ms);
 }
 
 /* tree_lock held. Is it known without asking? */

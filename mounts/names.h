@@ -13,8 +13,13 @@ struct found {
 	uint64_t size;
 	int64_t mtime_us;
 	int64_t fresh_until_ms; /* monotonic */
+	bool is_ours;		/* a change of this mount, not of the server's listing */
+	struct meta meta;	/* not known unless meta_complete() was called */
 	char etag[OBJECT_ETAG_SIZE];
 };
+
+/* The node is now what was found. tree_lock held. */
+void names_apply(struct node *node, const struct found *found);
 
 /* May ask the server. 0 also when there is none; -errno. No locks held. */
 int names_find(struct node *dir, const char *name, struct found *found);

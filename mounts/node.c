@@ -352,7 +352,8 @@ void node_set_attr(struct node *node, uint64_t size, int64_t mtime_us, const cha
 
 void node_stat(const struct node *node, struct stat *st)
 {
-	int64_t at = node->is_dir ? nodes.made_us : node->mtime_us;
+	const struct meta *meta = &node->meta;
+	int64_t at = node->is_dir ? nodes.made_us : node->mtime_us, ns = at % 1000000 * 1000;
 
 	*st = (struct stat){
 		.st_ino = node->ino,
@@ -364,7 +365,19 @@ void node_stat(const struct node *node, struct stat *st)
 		.st_size = node->is_dir ? 0 : (off_t)node->size,
 		.st_blksize = 1 << 16,
 		.st_blocks = node->is_dir ? 0 : (blkcnt_t)((node->size + 511) / 512),
-		.st_mtim = { at / 1000000, at % 1000000 * 1000 },
+		.st_mtim.tv_sec = at / 1000000,
 	};
+	if (meta->known) {
+		st->st_mode = meta->mode;
+		st->st_uid = meta->uid;
+		st->st_gid = meta->gid;
+	}
+	if (meta->known && (meta->mtime_ns || !node->is_dir)) {
+		/* tv_nsec is never negative. */
+		ns = meta->mtime_ns % 1000000000;
+		ns += ns < 0 ? 1000000000 : 0;
+		st->st_mtim.tv_sec = (meta->mtime_ns - ns) / 1000000000;
+	}
+	st->st_mtim.tv_nsec = ns;
 	st->st_ctim = st->st_atim = st->st_mtim;
 }

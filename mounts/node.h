@@ -16,6 +16,7 @@
 
 #include "bucket.h"
 #include "changes.h"
+#include "metadata.h"
 
 struct content;
 struct listing;
@@ -44,8 +45,9 @@ struct node {
 	uint64_t size;
 	int64_t mtime_us;
 	int64_t fresh_until_ms;
-	char *etag;	 /* NULL: not known */
-	char *page_etag; /* what the kernel's cached pages are of */
+	struct meta meta; /* with `metadata = yes` */
+	char *etag;	  /* NULL: not known */
+	char *page_etag;  /* what the kernel's cached pages are of */
 	struct dir *dir;
 	struct content *content; /* while it is open for writing; content.h */
 	bool is_dir;

@@ -25,7 +25,8 @@ struct options {
 	uid_t uid;
 	gid_t gid;
 	mode_t file_mode, dir_mode;
-	bool ro, allow_other, conditional, batch_delete;
+	uint64_t id_base;
+	bool ro, allow_other, metadata, conditional, batch_delete;
 	unsigned int exclusive_at_open; /* of close|open */
 	enum equal_parts equal_parts;
 	uint64_t part_size, memory, readahead, spool_size;

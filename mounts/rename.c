@@ -90,8 +90,7 @@ static int rename_file(const struct names *n, const struct found *source, bool e
 	pthread_mutex_lock(&tree_lock);
 	node = node_get(n->dir, n->name, false);
 	if (node && !node->content)
-		node_set_attr(node, source->size, source->mtime_us, source->etag,
-			      source->fresh_until_ms);
+		names_apply(node, source);
 	if (node && node->content)
 		c = content_get(node, false, false);
 	pthread_mutex_unlock(&tree_lock);

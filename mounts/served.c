@@ -102,6 +102,8 @@ static int apply(const struct settings *s, struct options_error *err)
 	if (r == 0)
 		r = set("gid", id, err);
 	if (r == 0)
+		r = set("id_base", id, err);
+	if (r == 0)
 		r = set("spool_dir", spool, err);
 	the_options.ro = readonly && !strcmp(readonly, "yes");
 	the_options.allow_other = true;

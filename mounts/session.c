@@ -62,6 +62,7 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.unlink = fs_unlink,
 	.rename = fs_rename,
 	.symlink = fs_symlink,
+	.readlink = fs_readlink,
 	.link = fs_link,
 	.mknod = fs_mknod,
 	.opendir = fs_opendir,

@@ -140,12 +140,18 @@ static struct part *need_part(struct content *c, unsigned index)
 static int start_upload(struct content *c, const char *key)
 {
 	struct object_upload upload = { .key = key };
+	_cleanup_text_ struct text meta = { 0 };
 	struct object_call call = { 0 };
 	char *id = NULL;
 	int r;
 
 	if (c->upload_id)
 		return 0;
+	c->upload_meta = content_meta(c, false, &meta);
+	if (meta.failed)
+		return -ENOMEM;
+	upload.meta = meta.data;
+	upload.meta_len = meta.len;
 	journal_starting(key);
 	r = object_upload_start(the_store, &call, &upload, &id);
 	if (r < 0)
