@@ -12,6 +12,7 @@
 
 #include "names.h"
 #include "node.h"
+#include "waiting.h"
 
 /* The node behind a number of the kernel's. */
 struct node *fs_node(fuse_ino_t ino);

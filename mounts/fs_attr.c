@@ -77,16 +77,18 @@ static void reply_attr(fuse_req_t req, struct node *node)
 		  : node->content ? 0
 				  : fs_timeout(node->fresh_until_ms);
 	pthread_mutex_unlock(&tree_lock);
-	fuse_reply_attr(req, &st, timeout);
+	fs_reply_attr(req, &st, timeout);
 }
 
 void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	int r = fs_refresh(fs_node(ino));
+	int r;
 
 	(void)fi;
+	waiting_begin(req);
+	r = fs_refresh(fs_node(ino));
 	if (r < 0)
-		fuse_reply_err(req, -r);
+		fs_reply_err(req, -r);
 	else
 		reply_attr(req, fs_node(ino));
 }
@@ -216,12 +218,13 @@ void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 	struct node *node = fs_node(ino);
 	int r = 0;
 
+	waiting_begin(req);
 	if (to_set & FUSE_SET_ATTR_SIZE)
 		r = node->is_dir ? -EISDIR : set_size(node, (uint64_t)attr->st_size, !fi);
 	if (r == 0 && the_options.metadata && node->parent)
 		r = set_meta(node, attr, to_set);
 	if (r < 0)
-		fuse_reply_err(req, -r);
+		fs_reply_err(req, -r);
 	else
 		reply_attr(req, node);
 }

@@ -385,12 +385,13 @@ static void answer(fuse_req_t req, size_t size, off_t off, struct fuse_file_info
 	_cleanup_free_ char *buf = malloc(size);
 	int r;
 
+	waiting_begin(req);
 	a.buf = buf;
 	r = buf ? fill(&a, handle_of(fi), off) : -ENOMEM;
 	if (r < 0)
-		fuse_reply_err(req, -r);
+		fs_reply_err(req, -r);
 	else
-		fuse_reply_buf(req, buf, a.used);
+		fs_reply_buf(req, buf, a.used);
 }
 
 void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -414,7 +415,7 @@ void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		h->ahead = calloc(META_AHEAD, sizeof(*h->ahead));
 	if (!h || (the_options.metadata && !h->ahead)) {
 		free(h);
-		fuse_reply_err(req, ENOMEM);
+		fs_reply_err(req, ENOMEM);
 		return;
 	}
 	pthread_mutex_init(&h->lock, NULL);
@@ -424,7 +425,7 @@ void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	node_ref(h->node);
 	pthread_mutex_unlock(&tree_lock);
 	fi->fh = (uintptr_t)h;
-	if (fuse_reply_open(req, fi) == -ENOENT)
+	if (fs_reply_open(req, fi) == -ENOENT)
 		fs_releasedir(NULL, ino, fi);
 }
 
@@ -449,12 +450,13 @@ void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	pthread_cond_destroy(&h->changed);
 	free(h);
 	if (req)
-		fuse_reply_err(req, 0);
+		fs_reply_err(req, 0);
 }
 
 void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
 	(void)datasync;
 	(void)fi;
-	fuse_reply_err(req, -removals_flush(fs_node(ino)));
+	waiting_begin(req);
+	fs_reply_err(req, -removals_flush(fs_node(ino)));
 }

@@ -126,10 +126,12 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct node *node = fs_node(ino);
 	struct open_file *h;
-	int r = refresh(node, false);
+	int r;
 
+	waiting_begin(req);
+	r = refresh(node, false);
 	if (r < 0) {
-		fuse_reply_err(req, -r);
+		fs_reply_err(req, -r);
 		return;
 	}
 	h = new_handle(node);
@@ -139,12 +141,12 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (r < 0) {
 		if (h)
 			free_handle(h);
-		fuse_reply_err(req, -r);
+		fs_reply_err(req, -r);
 		return;
 	}
 	fi->fh = (uintptr_t)h;
 	fi->keep_cache = h->kept = pages_are_good(node);
-	if (fuse_reply_open(req, fi) == -ENOENT)
+	if (fs_reply_open(req, fi) == -ENOENT)
 		free_handle(h);
 }
 
@@ -183,13 +185,16 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	       struct fuse_file_info *fi)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct meta meta = meta_new(S_IFREG | mode, ctx->uid, ctx->gid);
 	struct node *dir = fs_node(parent);
 	struct open_file *h = NULL;
 	struct fuse_entry_param e = { 0 };
 	struct found found;
 	bool is_new;
-	int r = names_find(dir, name, &found);
+	int r;
 
+	waiting_begin(req);
+	r = names_find(dir, name, &found);
 	if (r == 0)
 		r = meta_complete(dir, name, &found);
 	is_new = r == 0 && found.kind == CHANGE_GONE;
@@ -198,14 +203,14 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	if (r == 0 && !is_new && (fi->flags & O_EXCL))
 		r = -EEXIST;
 	if (r == 0 && is_new) {
-		r = make_node(dir, name, meta_new(S_IFREG | mode, ctx->uid, ctx->gid), &e);
+		r = make_node(dir, name, meta, &e);
 	} else if (r == 0) { /* it has come meanwhile */
 		pthread_mutex_lock(&tree_lock);
 		r = fs_entry(dir, name, &found, &e);
 		pthread_mutex_unlock(&tree_lock);
 	}
 	if (r < 0) {
-		fuse_reply_err(req, -r);
+		fs_reply_err(req, -r);
 		return;
 	}
 	h = new_handle(fs_node(e.ino));
@@ -217,12 +222,12 @@ void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 			free_handle(h);
 		if (!is_new)
 			fs_entry_undo(&e);
-		fuse_reply_err(req, -r);
+		fs_reply_err(req, -r);
 		return;
 	}
 	fi->fh = (uintptr_t)h;
 	e.attr_timeout = 0;
-	if (fuse_reply_create(req, &e, fi) == -ENOENT) {
+	if (fs_reply_create(req, &e, fi) == -ENOENT) {
 		free_handle(h);
 		fs_entry_undo(&e);
 	}
@@ -293,9 +298,9 @@ static void read_object(fuse_req_t req, struct open_file *h, size_t size, off_t 
 	}
 	/* Once it is answered the file may be closed, and only what is held of the reader be there. */
 	if (n < 0)
-		fuse_reply_err(req, n == -ENOENT ? ESTALE : (int)-n);
+		fs_reply_err(req, n == -ENOENT ? ESTALE : (int)-n);
 	else
-		fuse_reply_iov(req, bytes.at, bytes.n);
+		fs_reply_iov(req, bytes.at, bytes.n);
 	reader_give(reader, &bytes);
 }
 
@@ -321,10 +326,12 @@ static struct content *content_to_read(struct node *node)
 
 void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	struct content *c = content_to_read(fs_node(ino));
 	struct fuse_bufvec out = FUSE_BUFVEC_INIT(0);
+	struct content *c;
 	int64_t n;
 
+	waiting_begin(req);
+	c = content_to_read(fs_node(ino));
 	if (!c) {
 		read_object(req, handle_of(fi), size, off);
 		return;
@@ -335,9 +342,9 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 	out.buf[0].fd = c->fd;
 	out.buf[0].pos = off;
 	if (n < 0)
-		fuse_reply_err(req, (int)-n);
+		fs_reply_err(req, (int)-n);
 	else
-		fuse_reply_data(req, &out, 0);
+		fs_reply_data(req, &out);
 	content_unlock(c);
 	content_put(c);
 }
@@ -353,6 +360,7 @@ void fs_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t 
 	int r;
 
 	(void)ino;
+	waiting_begin(req);
 	content_lock(c);
 	if (fi->flags & O_APPEND)
 		off = (off_t)MAX((uint64_t)off, c->size); /* others of ours may have been quicker */
@@ -371,9 +379,9 @@ void fs_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t 
 	}
 	content_unlock(c);
 	if (n < 0)
-		fuse_reply_err(req, (int)-n);
+		fs_reply_err(req, (int)-n);
 	else
-		fuse_reply_write(req, (size_t)n);
+		fs_reply_write(req, (size_t)n);
 }
 
 static int save(struct content *c)
@@ -415,19 +423,22 @@ static bool has_another(pid_t pid, uint64_t ino)
 void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct content *c = handle_of(fi)->content;
+	pid_t pid = fuse_req_ctx(req)->pid;
 	bool empty;
 
-	if (!c) {
-		fuse_reply_err(req, 0);
+	/* A process that is killed waits for nothing: what it has written is saved after its end. */
+	if (!c || waiting_is_killed(pid)) {
+		fs_reply_err(req, 0);
 		return;
 	}
+	waiting_begin(req);
 	content_lock(c);
 	empty = c->dirty && !c->written && c->size == 0;
 	content_unlock(c);
-	if (empty && has_another(fuse_req_ctx(req)->pid, fs_node(ino)->ino))
-		fuse_reply_err(req, 0);
+	if (empty && has_another(pid, fs_node(ino)->ino))
+		fs_reply_err(req, 0);
 	else
-		fuse_reply_err(req, -save(c));
+		fs_reply_err(req, -save(c));
 }
 
 void fs_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
@@ -436,14 +447,15 @@ void fs_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_inf
 
 	(void)ino;
 	(void)datasync;
-	fuse_reply_err(req, c ? -save(c) : 0);
+	waiting_begin(req);
+	fs_reply_err(req, c ? -save(c) : 0);
 }
 
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
 	free_handle(handle_of(fi));
-	fuse_reply_err(req, 0);
+	fs_reply_err(req, 0);
 }
 
 /* --- all of it -------------------------------------------------------------------------------------------- */

@@ -68,8 +68,8 @@ static void reply_entry(fuse_req_t req, struct node *dir, const char *name,
 	r = fs_entry(dir, name, found, &e);
 	pthread_mutex_unlock(&tree_lock);
 	if (r < 0)
-		fuse_reply_err(req, -r);
-	else if (fuse_reply_entry(req, &e) == -ENOENT)
+		fs_reply_err(req, -r);
+	else if (fs_reply_entry(req, &e) == -ENOENT)
 		fs_entry_undo(&e); /* interrupted */
 }
 
@@ -77,16 +77,18 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct node *dir = fs_node(parent);
 	struct found found;
-	int r = names_find(dir, name, &found);
+	int r;
 
+	waiting_begin(req);
+	r = names_find(dir, name, &found);
 	if (r == 0)
 		r = meta_complete(dir, name, &found);
 	if (r < 0) {
-		fuse_reply_err(req, -r);
+		fs_reply_err(req, -r);
 	} else if (found.kind == CHANGE_GONE) {
 		struct fuse_entry_param e = { .entry_timeout = fs_timeout(found.fresh_until_ms) };
 
-		fuse_reply_entry(req, &e);
+		fs_reply_entry(req, &e);
 	} else {
 		reply_entry(req, dir, name, &found);
 	}
@@ -155,11 +157,13 @@ void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	struct found made = { .kind = CHANGE_DIR,
 			      .meta = meta_new(S_IFDIR | mode, ctx->uid, ctx->gid) };
-	int r = make_dir(fs_node(parent), name, &made.meta);
+	int r;
 
+	waiting_begin(req);
+	r = make_dir(fs_node(parent), name, &made.meta);
 	made.fresh_until_ms = monotonic_ms() + the_options.ttl_ms;
 	if (r < 0)
-		fuse_reply_err(req, -r);
+		fs_reply_err(req, -r);
 	else
 		reply_entry(req, fs_node(parent), name, &made);
 }
@@ -210,18 +214,21 @@ static int remove_dir(struct node *parent, const char *name)
 
 void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	fuse_reply_err(req, -remove_dir(fs_node(parent), name));
+	waiting_begin(req);
+	fs_reply_err(req, -remove_dir(fs_node(parent), name));
 }
 
 void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct node *dir = fs_node(parent);
 	struct found found;
-	int r = names_find(dir, name, &found);
+	int r;
 
+	waiting_begin(req);
+	r = names_find(dir, name, &found);
 	if (r == 0 && found.kind != CHANGE_FILE)
 		r = found.kind == CHANGE_DIR ? -EISDIR : -ENOENT;
-	fuse_reply_err(req, r < 0 ? -r : -removals_add(dir, name));
+	fs_reply_err(req, r < 0 ? -r : -removals_add(dir, name));
 }
 
 void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
@@ -229,9 +236,10 @@ void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 {
 	int r = -EINVAL;
 
+	waiting_begin(req);
 	if (!(flags & ~1u)) /* RENAME_NOREPLACE */
 		r = rename_name(fs_node(parent), name, fs_node(newparent), newname, flags & 1);
-	fuse_reply_err(req, -r);
+	fs_reply_err(req, -r);
 }
 
 /* An object with the mode of a symbolic link; its content is the target. */
@@ -277,11 +285,13 @@ void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const cha
 			      .mtime_us = realtime_us(),
 			      .is_ours = true,
 			      .meta = meta_new(S_IFLNK | 0777, ctx->uid, ctx->gid) };
-	int r = the_options.metadata ? make_link(fs_node(parent), name, target, &made) : -EPERM;
+	int r;
 
+	waiting_begin(req);
+	r = the_options.metadata ? make_link(fs_node(parent), name, target, &made) : -EPERM;
 	made.fresh_until_ms = monotonic_ms() + the_options.ttl_ms;
 	if (r < 0)
-		fuse_reply_err(req, -r);
+		fs_reply_err(req, -r);
 	else
 		reply_entry(req, fs_node(parent), name, &made);
 }
@@ -294,6 +304,7 @@ void fs_readlink(fuse_req_t req, fuse_ino_t ino)
 	int64_t n;
 	int r;
 
+	waiting_begin(req);
 	pthread_mutex_lock(&tree_lock);
 	r = fs_node(ino)->gone ? -ESTALE : node_key(fs_node(ino), key);
 	pthread_mutex_unlock(&tree_lock);
@@ -301,11 +312,11 @@ void fs_readlink(fuse_req_t req, fuse_ino_t ino)
 	if (r == 0 && n < 0)
 		n = bucket_failed("get", key, (int)n, &call);
 	if (n < 0) {
-		fuse_reply_err(req, (int)-n);
+		fs_reply_err(req, (int)-n);
 		return;
 	}
 	target[n] = '\0'; /* the kernel takes what lies before the first one */
-	fuse_reply_readlink(req, target);
+	fs_reply_readlink(req, target);
 }
 
 void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
@@ -313,7 +324,7 @@ void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *n
 	(void)ino;
 	(void)newparent;
 	(void)newname;
-	fuse_reply_err(req, EPERM);
+	fs_reply_err(req, EPERM);
 }
 
 void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
@@ -322,5 +333,5 @@ void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 	(void)name;
 	(void)mode;
 	(void)rdev;
-	fuse_reply_err(req, EPERM);
+	fs_reply_err(req, EPERM);
 }

@@ -115,6 +115,7 @@ static void leave(void)
 
 void session_tidy(void)
 {
+	waiting_look();
 	chunks_trim();
 	pthread_mutex_lock(&tree_lock);
 	listings_expire();
