@@ -11,29 +11,12 @@
 #include "base/cleanup.h"
 #include "sign.h"
 
-/* A success says nothing; whoever talks after a 200 is no S3 server, or has an error to tell. */
-static int delete_accept(struct request *request, struct verdict *verdict)
-{
-	return request->answer.document.len ? judge_document(request, verdict) : 0;
-}
-
 int object_delete(struct object_store *store, struct object_call *call, const char *key)
 {
 	_cleanup_request_ struct request request;
-	int r;
+	int r = request_begin(&request, store, call, "DELETE", key);
 
-	request_init(&request, store, call, "DELETE", key);
-	r = request_check_key(call, key);
-	if (r < 0)
-		return r;
-	request.accept = delete_accept;
-	request.perform = libs3_delete_object;
-	r = request_run(&request);
-	if (r == -ENOENT && strcmp(call->error.code, "NoSuchBucket")) {
-		call->error = (struct object_error){ 0 };
-		r = 0;
-	}
-	return r;
+	return r < 0 ? r : request_run_delete(&request);
 }
 
 /* The keys of one request: indices, as some went another way. */

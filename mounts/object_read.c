@@ -27,11 +27,9 @@ int object_head(struct object_store *store, struct object_call *call, const char
 		struct object_info *info)
 {
 	_cleanup_request_ struct request request;
-	int r;
+	int r = request_begin(&request, store, call, "HEAD", key);
 
-	request_init(&request, store, call, "HEAD", key);
 	*info = (struct object_info){ 0 };
-	r = request_check_key(call, key);
 	if (r < 0)
 		return r;
 	request.keep_meta = true;
@@ -146,12 +144,10 @@ int64_t object_get(struct object_store *store, struct object_call *call,
 {
 	struct get_state state = { .get = get };
 	_cleanup_request_ struct request request;
-	int r;
+	int r = request_begin(&request, store, call, "GET", get->key);
 
-	request_init(&request, store, call, "GET", get->key);
 	if (info)
 		*info = (struct object_info){ 0 };
-	r = request_check_key(call, get->key);
 	if (r < 0 || !get->length)
 		return r;
 	if (get->length != UINT64_MAX && get->offset + get->length < get->offset)

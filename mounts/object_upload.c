@@ -74,10 +74,8 @@ int object_upload_start(struct object_store *store, struct object_call *call,
 {
 	_cleanup_request_ struct request request;
 	char got[ID_SIZE];
-	int r;
+	int r = request_begin(&request, store, call, "POST", upload->key);
 
-	request_init(&request, store, call, "POST", upload->key);
-	r = request_check_key(call, upload->key);
 	if (r == 0)
 		r = request_describe(&request, upload->content_type, upload->meta,
 				     upload->meta_len);
@@ -98,20 +96,12 @@ int object_upload_abort(struct object_store *store, struct object_call *call, co
 			const char *id)
 {
 	_cleanup_request_ struct request request;
-	int r;
+	int r = request_begin(&request, store, call, "DELETE", key);
 
-	request_init(&request, store, call, "DELETE", key);
-	r = request_check_key(call, key);
 	if (r < 0)
 		return r;
 	request_param(&request, "uploadId", id);
-	request.perform = libs3_delete_object;
-	r = request_run(&request);
-	if (r == -ENOENT && strcmp(call->error.code, "NoSuchBucket")) {
-		call->error = (struct object_error){ 0 };
-		r = 0;
-	}
-	return r;
+	return request_run_delete(&request);
 }
 
 /* --- parts ----------------------------------------------------------------------------------- */
@@ -120,10 +110,8 @@ static int init_part(struct request *request, struct object_store *store, struct
 		     const char *key, const char *id, unsigned number)
 {
 	char text[16];
-	int r;
+	int r = request_begin(request, store, call, "PUT", key);
 
-	request_init(request, store, call, "PUT", key);
-	r = request_check_key(call, key);
 	if (r < 0)
 		return r;
 	if (number < 1 || number > OBJECT_PARTS_MAX)
@@ -270,10 +258,8 @@ int object_upload_complete(struct object_store *store, struct object_call *call,
 	_cleanup_text_ struct text document = { 0 };
 	_cleanup_request_ struct request request;
 	struct object_body body = { 0 };
-	int r;
+	int r = request_begin(&request, store, call, "POST", complete->key);
 
-	request_init(&request, store, call, "POST", complete->key);
-	r = request_check_key(call, complete->key);
 	if (r < 0)
 		return r;
 	r = compose_parts(&document, complete);

@@ -32,6 +32,13 @@ void request_init(struct request *request, struct object_store *store, struct ob
 	call->error = (struct object_error){ 0 };
 }
 
+int request_begin(struct request *request, struct object_store *store, struct object_call *call,
+		  const char *method, const char *key)
+{
+	request_init(request, store, call, method, key);
+	return request_check_key(call, key);
+}
+
 void request_free(struct request *request)
 {
 	text_free(&request->params);
@@ -332,4 +339,24 @@ int request_run(struct request *request)
 		request->call->retries++;
 		pause_for(request, pause);
 	}
+}
+
+/* A success says nothing; whoever talks after a 200 is no S3 server, or has an error to tell. */
+static int delete_accept(struct request *request, struct verdict *verdict)
+{
+	return request->answer.document.len ? judge_document(request, verdict) : 0;
+}
+
+int request_run_delete(struct request *request)
+{
+	struct object_error *error = &request->call->error;
+	int r;
+
+	request->accept = delete_accept;
+	request->perform = libs3_delete_object;
+	r = request_run(request);
+	if (r != -ENOENT || !strcmp(error->code, "NoSuchBucket"))
+		return r;
+	*error = (struct object_error){ 0 };
+	return 0;
 }

@@ -151,6 +151,9 @@ struct request {
 
 void request_init(struct request *request, struct object_store *store, struct object_call *call,
 		  const char *method, const char *key);
+/* The same for a key, which is looked at: 0, -EINVAL, -ENAMETOOLONG with the sentence. Free it anyway. */
+int request_begin(struct request *request, struct object_store *store, struct object_call *call,
+		  const char *method, const char *key);
 void request_free(struct request *request);
 void request_param(struct request *request, const char *name, const char *value);
 void request_header(struct request *request, const char *name, const char *value);
@@ -162,6 +165,8 @@ void request_condition(struct request *request, const char *if_match, bool if_no
 bool request_cancelled(const struct request *request);
 /* Tries until there is an answer for good. 0 for an accepted 2xx, else -errno and call->error. */
 int request_run(struct request *request);
+/* The same for a DELETE, by libs3: what is not there is deleted. */
+int request_run_delete(struct request *request);
 /* Sets the sentence of a failure that we found ourselves and returns code. */
 int request_refuse(struct request *request, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
