@@ -282,9 +282,9 @@ void box_detach(struct net *net, struct net_box *box, bool now)
 		return;
 	net->by_slot[slot] = NULL;
 	box->slot = 0;
-	close_fd(&box->ns);
 	net->n_attached--;
-	slot_leave(net, slot, SLOT_LINK | (box->own_rules ? SLOT_RULES : 0), now);
+	slot_leave(net, slot, SLOT_LINK | (box->own_rules ? SLOT_RULES : 0), take_fd(&box->ns),
+		   now);
 	box->own_rules = false;
 	if (!net->n_attached)
 		router_forwarding(net);

@@ -26,6 +26,7 @@ enum {
 	MAX_LEARNED = 64,	/* addresses of one name */
 	MAX_LEARNED_ALL = 1024, /* of all names of a list */
 	MAX_NAMES = 64,		/* last answers a box got, for its log */
+	MAX_HELD = 512,		/* ended boxes' namespaces */
 	BOX_MTU = 1500,
 	BOX_INDEX = 200, /* of eth0; the kernel's own numbers are small */
 };
@@ -98,7 +99,10 @@ struct net {
 	char failed[256]; /* why there can be no network here; "" it works */
 	int failed_errno; /* EOPNOTSUPP, or EADDRINUSE: the settings are why */
 	struct loop_source monitor_events, gone_events;
-	struct loop_timer refresh, late;
+	struct loop_timer refresh, late, held_timer;
+	int64_t held_since_ms; /* the oldest of them */
+	int held[MAX_HELD];    /* network namespaces of ended boxes */
+	size_t n_held;
 	struct loop_task bury;
 };
 
@@ -143,8 +147,9 @@ unsigned int slot_find(struct net *net);
 /* The link's name and index on the router's side. */
 void slot_link_name(unsigned int slot, char name[16]);
 int slot_index(unsigned int slot);
-/* Its box has ended, and left these. now: do not wait for the link to go with the box's namespace. */
-void slot_leave(struct net *net, unsigned int slot, unsigned int left, bool now);
+/* Its box has ended, and left these and its namespace, which is taken. now: do not wait for the link
+ * to go with that. */
+void slot_leave(struct net *net, unsigned int slot, unsigned int left, int ns, bool now);
 
 /* --- names.c: what names in the lists stand for --------------------------------------------------- */
 

@@ -9,14 +9,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "net.h"
 
 enum {
 	FIRST_INDEX = 1000, /* above what the kernel gives by itself */
-	LATE_MS = 3000,	    /* once or twice that long a link may take to go */
+	LATE_MS = 4000,	    /* once or twice that long a link may take to go */
+	HELD_MS = 200,
+	HELD_LONGEST_MS = 1500,
 };
 
 void slot_link_name(unsigned int slot, char name[16])
@@ -112,12 +116,42 @@ static void on_gone(struct loop_source *source, uint32_t events)
 	link_each_gone(net->gone, link_gone, net);
 }
 
-void slot_leave(struct net *net, unsigned int slot, unsigned int left, bool now)
+/* --- their namespaces ---------------------------------------------------------------------------- */
+
+/* The kernel takes a namespace away once nobody holds it any more: many at once for little more than
+ * one, but with waits that everybody on the machine feels who ends or starts meanwhile. So the last
+ * descriptors are closed together, and when no more come. */
+static void let_go(struct loop_timer *timer)
+{
+	struct net *net = container_of(timer, struct net, held_timer);
+
+	while (net->n_held)
+		close(net->held[--net->n_held]);
+}
+
+static void hold(struct net *net, int ns)
+{
+	int64_t now = monotonic_ms();
+
+	if (!net->n_held)
+		net->held_since_ms = now;
+	net->held[net->n_held++] = ns;
+	if (net->n_held == MAX_HELD || now - net->held_since_ms > HELD_LONGEST_MS)
+		let_go(&net->held_timer);
+	else
+		loop_timer_set(&net->loop, &net->held_timer, HELD_MS);
+}
+
+void slot_leave(struct net *net, unsigned int slot, unsigned int left, int ns, bool now)
 {
 	net->slot_left[slot] = (uint8_t)left;
-	if (now)
+	if (now) {
+		close_fd(&ns);
 		clear(net, slot);
-	else if (!net->late.armed)
+		return;
+	}
+	hold(net, ns);
+	if (!net->late.armed)
 		loop_timer_set(&net->loop, &net->late, LATE_MS);
 }
 
@@ -151,6 +185,7 @@ int slots_make(struct net *net)
 {
 	net->bury.run = bury;
 	net->late.fire = look_for_late;
+	net->held_timer.fire = let_go;
 	net->by_slot = calloc(net->n_slots + 1, sizeof(*net->by_slot));
 	net->slot_left = calloc(net->n_slots + 1, sizeof(*net->slot_left));
 	if (!net->by_slot || !net->slot_left)
@@ -164,6 +199,7 @@ int slots_make(struct net *net)
 
 void slots_free(struct net *net)
 {
+	let_go(&net->held_timer);
 	if (net->gone_events.fd > 0)
 		loop_remove(&net->loop, &net->gone_events);
 	link_close(net->gone);
