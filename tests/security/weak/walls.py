@@ -12,6 +12,10 @@ IDMAP, INIT = "runtime/keeper/idmap.c", "runtime/init/init.c"
 TABLE = "runtime/seccomp/table.h"
 INSIDE, FILTER, BOMBS = "security/inside", "security/filter", "security/bombs"
 RACES, TREES, LIFE = "security/races", "security/trees", "security/life"
+RULES, NAMES = "runtime/net/rules.c", "runtime/import/names.c"
+UNPACK, CONFINE = "runtime/import/unpack.c", "runtime/import/confine.c"
+CGROUPS = ["runtime/keeper/cgroup_v1.c", "runtime/keeper/cgroup_v2.c"]
+LIMITS, REACH, HOSTILE = "limits/live", "net/reach", "images/hostile"
 
 NO_FILTER = (CHILD, '	{ "load the system call filter", load_filters },\n', "")
 ALL_CAPABILITIES = (CHILD, '	{ "cut the capabilities", cut_capabilities },\n', "")
@@ -167,7 +171,8 @@ WALLS = {
         "edits": [stage("mask /proc", "devices_mask_proc"), NO_FILTER, ALL_CAPABILITIES,
                   *NO_USER_NAMESPACE],
         "noticed": {INSIDE: "* read_kmsg write_hostname write_core_pattern write_ip_forward write_anything_in_proc_sys "
-                            "write_anything_in_proc_irq write_anything_in_proc_bus"}},
+                            "write_anything_in_proc_irq write_anything_in_proc_bus "
+                            "write_anything_in_proc_fs"}},
     "looking at device files": {
         "edits": [(DEVICES, """S_ISCHR(st.st_mode) &&
 		    st.st_rdev == makedev(nodes[i].major, nodes[i].minor))""", "st.st_mode)")],
@@ -263,5 +268,101 @@ WALLS = {
         "edits": [("sandboxfs/store.c", "	if (mkdirat(boxes_dir, temp, 0700) < 0)",
                    "	if (mkdirat(boxes_dir, temp, 0755) < 0)")],
         "noticed": {INSIDE: "a_box_of_anothers_ids_on_disk_is_shut"}},
+
+    # ---- Limits: four times what was said, as none at all would bring the machine down ----
+    "limit of processes": {
+        "edits": [(f, "	if (pids != LIMIT_NONE)\n		snprintf(value",
+                   "	if (pids != LIMIT_NONE)\n		pids *= 4;\n	if (pids != LIMIT_NONE)\n"
+                   "		snprintf(value") for f in CGROUPS],
+        "noticed": {LIMITS: "pids_at_once pids_below_those_there_are"}},
+    "limit of memory": {
+        "edits": [(CGROUPS[0], "	if (bytes != LIMIT_NONE)\n		snprintf(value",
+                   "	if (bytes != LIMIT_NONE)\n		bytes *= 4;\n	if (bytes != LIMIT_NONE)\n"
+                   "		snprintf(value"),
+                  (CGROUPS[1], "	int r = none ? 0 : make_room(dir, bytes, why);\n",
+                   "	int r = none ? 0 : make_room(dir, bytes, why);\n\n	bytes *= 4;\n")],
+        "noticed": {LIMITS: "memory_at_once"}},
+    "limit of processors": {
+        "edits": [(f, "(unsigned long long)milli * (CPU_PERIOD_US / 1000)",
+                   "(unsigned long long)milli * (CPU_PERIOD_US / 100)") for f in CGROUPS],
+        "noticed": {LIMITS: "cpus_at_once"}},
+    "limit of open files": {
+        "edits": [("runtime/keeper/open_files.c", "out->rlim_cur = out->rlim_max = value;",
+                   "out->rlim_cur = out->rlim_max = value * 4;")],
+        "noticed": {LIMITS: "files_at_once"}},
+    "limit of disk": {
+        "edits": [("runtime/disk/disk.c", "	*out = *limits;\n",
+                   "	*out = *limits;\n	out->bytes *= 4;\n	out->inodes *= 4;\n"),
+                  ("runtime/disk/quota.c", "= limits->bytes / DISK_BLOCK",
+                   "= limits->bytes * 4 / DISK_BLOCK"),
+                  ("runtime/disk/quota.c", "= limits->inodes,", "= limits->inodes * 4,")],
+        "noticed": {"limits/disk": "bytes_hold inodes_hold"}},
+    "limit of output": {
+        "edits": [("runtime/keeper/run_output.c", "	if (size <= limit)\n", "	if (size || limit)\n")],
+        "noticed": {"limits/output": "halves flood"}},
+    "most of a limit": {
+        "edits": [("sandboxfs/dir_limits.c", "	if (value > most && ctx->uid != 0) {",
+                   "	if (value > most && ctx->uid == (uid_t)-1) {")],
+        "noticed": {"limits/rights": "beyond_is_refused_while_it_runs_as_well"}},
+
+    # ---- Users of the mount ----
+    "modes of boxes": {
+        "edits": [("sandboxfs/perm.c", "	if (uid == 0)\n		return true;\n	if (uid == owner)",
+                   "	if (uid != owner)\n		return true;\n	if (uid == owner)")],
+        "noticed": {"users/two_users": "nothing_of_the_others",
+                    "limits/rights": "each_entry_by_the_mode_of_the_box "
+                                     "an_open_handle_does_not_outlive_the_right"}},
+    "owners of boxes": {
+        "edits": [("sandboxfs/dir_root.c",
+                   "	if (ctx->uid != the_options.root_owner && !perm_owns(&of_box))\n",
+                   "	if (ctx->uid == (uid_t)-1)\n")],
+        "noticed": {"users/two_users": "nothing_of_the_others"}},
+    "who adds images": {
+        "edits": [("sandboxfs/dir_images.c", "	return ctx->uid == 0 ||", "	return ctx->uid != 1 ||")],
+        "noticed": {"images/boxes": "names_and_rights"}},
+
+    # ---- Network ----
+    "ranges that are not public": {
+        "edits": [(RULES, r'"  ip daddr @private4 goto r_private\n"', '""')],
+        "noticed": {REACH: "refused_10.5.5.5 refused_192.168.9.9 refused_100.70.1.1"}},
+    "ranges that are never": {
+        "edits": [(RULES, r"  ip daddr @never4 goto r_never\n", "")],
+        "noticed": {REACH: "refused_169.254.169.254 refused_168.63.129.16 what_is_never_allowed"}},
+    # In the router, and twice on the machine.
+    "the machine's addresses": {
+        "edits": [(RULES, r"  ip daddr @host4 goto r_host\n", ""),
+                  (RULES, r'"  iifname \"%s\" fib daddr type != unicast drop\n }\n"',
+                   r'"  iifname \"%s\" accept\n }\n"'),
+                  (RULES, r'"  iifname \"%s\" drop\n }\n"', r'"  iifname \"%s\" accept\n }\n"')],
+        "noticed": {REACH: "refused_198.41.7.2:8081 refused_198.41.8.2:8081"}},
+    "boxes among themselves": {
+        "edits": [(RULES, r'"  oifname != \"up\" goto r_box\n"', r'"  oifname != \"up\" accept\n"')],
+        "noticed": {REACH: "nobody_comes_in"}},
+    "false sources": {
+        "edits": [(RULES, r'"  iifname \"sbx*\" fib saddr . iif oif missing drop\n }\n"', r'" }\n"')],
+        "noticed": {REACH: "a_false_source_is_dropped"}},
+
+    # ---- Images from archives ----
+    "names in archives": {
+        "edits": [(NAMES, "		if (n == 2 && !memcmp(path, \"..\", 2))\n			return -EINVAL;\n", ""),
+                  (NAMES, ", BENEATH)", ", 0)", 2)],
+        "noticed": {HOSTILE: "dotdot link_then_file link_then_folder_and_file"}},
+    "devices in archives": {
+        "edits": [(UNPACK, 'if (strcmp(parent, "dev") != 0 && strncmp(parent, "dev/", 4) != 0)',
+                   "if (!*path && parent)")],
+        "noticed": {HOSTILE: "device device_of_etc_dev"}},
+    "ids in archives": {
+        "edits": [(UNPACK, "if (e->uid < 0 || e->uid >= BOX_IDS || e->gid < 0 || e->gid >= BOX_IDS)",
+                   "if (e->uid < 0)")],
+        "noticed": {HOSTILE: "owner"}},
+    "filter of the reader": {
+        "edits": [(CONFINE, "		r = load_filter();", "		r = 0;")],
+        "noticed": {HOSTILE: "the_reader_is_fenced"}},
+    "capabilities of the reader": {
+        "edits": [(CONFINE, "		r = cut_capabilities();", "		r = 0;")],
+        "noticed": {HOSTILE: "the_reader_is_fenced"}},
+    "folder of the reader": {
+        "edits": [(CONFINE, "		r = enter_tree(tree);", "		r = fchdir(tree);")],
+        "noticed": {HOSTILE: "the_reader_is_fenced"}},
 }
 EXCUSED = {}
