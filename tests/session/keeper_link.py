@@ -18,6 +18,7 @@ FRAGMENT = 64 << 10
  BUCKET_STATUS) = range(1, 31)
 (WELCOME, REPLY, STATE, RUN, GROWN, SESSION, WHY, RUN_USAGE, INPUT_FD, TERMINAL_FD,
  TERMINAL_END, IDLE, BUCKET_STATE, BUCKET_TEXT) = range(64, 78)
+SLOW = float(os.environ.get("SBX_SLOW", "1"))
 RUN_WORDS = ("queued starting running exited signalled timeout oom failed lost").split()
 BOX_WORDS = "new starting running frozen stopping stopped failed".split()
 CLOSED, TRUNCATED, EOF = 1, 2, 1
@@ -139,7 +140,7 @@ class Link:
     def request(self, *args, timeout=5.0, **kwargs):
         """Sends, waits for the reply, returns (errno, sentence)."""
         tag = self.send(*args, **kwargs)
-        assert self.wait(lambda: tag in self.replies, timeout), "no reply"
+        assert self.wait(lambda: tag in self.replies, timeout * SLOW), "no reply"
         return self.replies[tag]
 
 
@@ -194,7 +195,7 @@ class Keeper(Link):
     def run(self, script, timeout=5.0, **options):
         """Runs a command to its end; the run may still be open."""
         run = self.submit(script, **options)
-        self.wait(lambda: run.ended, timeout)
+        self.wait(lambda: run.ended, timeout * SLOW)
         return run
 
     def path(self, run, name):
