@@ -2,6 +2,7 @@
 """What the virtual machine of `make test-v2` boots from, all of it below one folder: Debian's kernel,
 an initramfs, a disk with the packages that the tests need, copied from this machine, and a disk
 with the project. No package is installed for it, and nothing but Debian's archive is asked."""
+import contextlib
 import glob
 import hashlib
 import lzma
@@ -18,8 +19,11 @@ KERNELS = ["linux-image-6.12-cloud-amd64", "linux-image-cloud-amd64"]
 # Built in with some kernels, modules with others; crc32c is not among ext4's declared needs.
 DISK_MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"]
 ROOM_MIB = 6144  # beside what is copied; the file is sparse
-# Of tests/deps, for other targets than tests in the machine.
-NOT_INSIDE = {"clang", "clang-format", "clang-tidy", "shellcheck", "mandoc", "qemu-system-x86"}
+# Of tests/deps, for what is not done in there: building, checking, tests that meet no cgroup.
+NOT_INSIDE = {"clang", "clang-format", "clang-tidy", "shellcheck", "mandoc", "qemu-system-x86",
+              "pcmanfm", "xvfb", "xdotool", "dbus-daemon", "mc", "umoci", "libglib2.0-bin", "nodejs",
+              "dpkg-dev", "autoconf", "automake", "libtool", "libonig-dev", "bubblewrap", "crun",
+              "runc", "libs3-dev", "libxml2-dev", "libcurl4-openssl-dev", "libexpat1-dev"}
 
 
 class Missing(Exception):
@@ -59,20 +63,34 @@ def kernel_package(wanted):
         found = re.search(r"Depends: (linux-image-\d\S+)", depends)
         if found or re.match(r"linux-image-\d+\.\d+\.\d", name):
             return found.group(1) if found else name
-    raise Missing(f"apt knows no kernel package ({wanted or ', '.join(KERNELS)}); "
-                  "run apt-get update")
+    raise Missing(f"apt knows no kernel package ({wanted or ', '.join(KERNELS)})")
+
+
+def download(folder, wanted):
+    """The name of the package, now in folder/NAME.part. What apt knows may be too old."""
+    for last in (False, True):
+        try:
+            package = kernel_package(wanted)
+            part = replace_folder(os.path.join(folder, package + ".part"))
+            output("apt-get", "-q", "download", package, cwd=part)
+            return package
+        except (Failed, Missing) as e:
+            if last:
+                raise Missing(f"the kernel could not be downloaded: {e}") from e
+            with contextlib.suppress(Failed):
+                output("apt-get", "-q", "update")
+    return None
 
 
 def kernel(folder, wanted):
     """(vmlinuz, its modules' folder) of that package, downloaded once and unpacked."""
-    package = kernel_package(wanted)
-    place = os.path.join(folder, package)
-    if not os.path.isdir(place):
-        part = replace_folder(place + ".part")
-        try:
-            output("apt-get", "-q", "download", package, cwd=part)
-        except Failed as e:
-            raise Missing(f"the kernel could not be downloaded: {e}") from e
+    try:
+        place = os.path.join(folder, kernel_package(wanted))
+    except Missing:
+        place = None
+    if not place or not os.path.isdir(place):
+        place = os.path.join(folder, download(folder, wanted))
+        part = place + ".part"
         output("dpkg-deb", "-x", glob.glob(part + "/*.deb")[0], part)
         os.unlink(glob.glob(part + "/*.deb")[0])
         version = os.path.basename(glob.glob(part + "/lib/modules/*")[0])
@@ -145,20 +163,25 @@ def wanted_packages():
         status, name, arch, priority, depends, provides = line.split("\t")
         if status != "installed":
             continue
-        found = re.findall(r"(?:^|[,|])\s*([a-z0-9][a-z0-9+.-]+)", depends)
+        # Groups of alternatives.
+        found = [re.findall(r"(?:^|\|)\s*([a-z0-9][a-z0-9+.-]+)", group)
+                 for group in depends.split(",")]
         installed[name] = (arch, priority.startswith("yes") or priority.endswith("required"), found)
         for other in re.findall(r"(?:^|,)\s*([a-z0-9][a-z0-9+.-]+)", provides):
             provided.setdefault(other, []).append(name)
-    todo = [name for name, (_, essential, _) in installed.items() if essential]
-    todo += output(os.path.join(TOP, "tests/deps"), "list").split()
+    todo = [[name] for name, (_, essential, _) in installed.items() if essential]
+    todo += [[name] for name in output(os.path.join(TOP, "tests/deps"), "list").split()
+             if name not in NOT_INSIDE]
     seen = set()
     while todo:
-        name = todo.pop()
-        if name in seen or name in NOT_INSIDE:
-            continue
-        seen.add(name)
-        todo += installed[name][2] if name in installed else provided.get(name, [])
-    return sorted(name for name in seen if name in installed)
+        group = todo.pop()
+        names = [name for name in group if name in installed][:1] or \
+            [other for name in group for other in provided.get(name, [])]
+        for name in names:
+            if name not in seen:
+                seen.add(name)
+                todo += installed[name][2]
+    return sorted(seen)
 
 
 def package_files(names):
@@ -182,9 +205,20 @@ def package_files(names):
     return sorted(real)
 
 
+def compiled_python(files):
+    """What Python keeps of its modules, which no package has: without it each start compiles them."""
+    folders = {os.path.dirname(path) for path in files if path.endswith(".py")}
+    found = []
+    for folder in folders:
+        kept = glob.glob(glob.escape(folder) + "/__pycache__/*.pyc")
+        found += [os.path.join(folder, "__pycache__"), *kept] if kept else []
+    return sorted(found)
+
+
 def fill_root(tree, modules, packages):
     """The packages' files, with /etc and dpkg's own of this machine."""
     files = [p for p in package_files(packages) if p.startswith("/usr/")]
+    files += compiled_python(files)
     links = [p for p in glob.glob("/*") if os.path.islink(p) and os.readlink(p).startswith("usr/")]
     whole = ["/etc", "/var/lib/dpkg/status", "/var/lib/dpkg/info", "/var/lib/dpkg/diversions"]
     for name in ("dev", "home", "mnt", "opt", "proc", "run", "srv", "sys", "usr/local", "var/cache",
@@ -195,10 +229,25 @@ def fill_root(tree, modules, packages):
         os.makedirs(os.path.join(tree, name), exist_ok=True)
         os.chmod(os.path.join(tree, name), 0o1777)
     os.chmod(tree, 0o755)
-    copy(tree, links + files, "--no-recursion")
+    copy(tree, share(tree, links + files), "--no-recursion")
     copy(tree, whole)
     version = os.path.basename(modules)
     shutil.copytree(modules, os.path.join(tree, "usr/lib/modules", version), symlinks=True)
+
+
+def share(tree, paths):
+    """Hard links instead of copies of files where it can be; the paths that are still to be copied."""
+    rest = []
+    for path in paths:
+        target = os.path.join(tree, path.lstrip("/"))
+        try:
+            if os.path.isdir(path) and not os.path.islink(path):
+                raise OSError
+            os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
+            os.link(path, target, follow_symlinks=False)
+        except OSError:  # a directory, or another filesystem
+            rest.append(path)
+    return rest
 
 
 def copy(tree, paths, *options):
