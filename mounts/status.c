@@ -11,10 +11,10 @@
 
 #include "base/cleanup.h"
 #include "bucket.h"
+#include "chunk.h"
 #include "content.h"
 #include "listing.h"
 #include "node.h"
-#include "reader.h"
 #include "spool.h"
 
 static struct {
@@ -116,7 +116,7 @@ void status_show(struct text *out, size_t max)
 	add_number(out, "files open for writing", writers);
 	add_number(out, "waiting uploads", unsaved);
 	add_number(out, "waiting bytes", spool_used());
-	add_number(out, "read ahead", readers_memory());
+	add_number(out, "read ahead", chunks_memory());
 	add_number(out, "files known", nodes);
 	add_error(out);
 	add_hidden(out, max);
