@@ -23,7 +23,7 @@ int fs_entry(struct node *dir, const char *name, const struct found *found,
 void fs_entry_undo(const struct fuse_entry_param *e);
 /* Is what was found of the node's type, as far as it is known? tree_lock held. */
 bool fs_same_type(const struct node *node, const struct found *found);
-/* A file that was heard of too long ago is asked for. -ENOENT: it is none any more. */
+/* A file that was heard of too long ago is asked for. -ENOENT: there is none; -ESTALE: of another type. */
 int fs_refresh(struct node *node);
 /* Seconds that an attribute with that end may be kept by the kernel. */
 double fs_timeout(int64_t fresh_until_ms);

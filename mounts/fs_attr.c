@@ -28,7 +28,7 @@ static bool is_too_old(const struct node *node)
 			    : now >= node->fresh_until_ms;
 }
 
-/* What is known is too old: asks what the name is now. -ENOENT when it is no longer of the same kind. */
+/* What is known is too old: asks what the name is now. -ENOENT, -ESTALE: not what it was. */
 int fs_refresh(struct node *node)
 {
 	_cleanup_free_ char *name = NULL;
@@ -56,10 +56,12 @@ int fs_refresh(struct node *node)
 	if (r == 0 && node->is_dir) {
 		node->meta = found.meta;
 	} else if (r == 0 && !node->content && !node->gone) {
-		if (found.kind == CHANGE_FILE && fs_same_type(node, &found))
-			names_apply(node, &found);
-		else
+		if (found.kind != CHANGE_FILE)
 			r = -ENOENT;
+		else if (!fs_same_type(node, &found))
+			r = -ESTALE; /* the kernel looks the name up again */
+		else
+			names_apply(node, &found);
 	}
 	node_unref(dir);
 	pthread_mutex_unlock(&tree_lock);
