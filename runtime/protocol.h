@@ -34,7 +34,8 @@ enum msg_type {
 	/* Daemon to keeper. */
 	MSG_HELLO = 1, /* first message of a daemon that adopts: v0 = PROTOCOL_VERSION */
 	MSG_START,     /* first message of the daemon that made the keeper. payload: field list,
-			  see runtime.h; descriptors: [0] the box's folder */
+			  see runtime.h; descriptors: [0] the box's folder, [1] whose lock tells
+			  that the box has its ids: held open, never looked at */
 	MSG_SUBMIT,    /* run = its number; v0 = length of the field list at the payload's start,
 			  the rest is the script. Fields: session=NAME; or own=yes for a run beside
 			  all sessions, then user= cwd= env.NAME=VALUE as in MSG_SESSION_OPEN; for

@@ -461,6 +461,7 @@ void box_clean_now(struct box *box)
 	remove_cgroup(box);
 	pthread_mutex_lock(&box->lock);
 	log_end_lost(box);
+	keeper_block_free(box);
 	box->cleaning = false;
 	if (box->after_stop_reset)
 		daemon_later(box, box_reset_now);

@@ -463,11 +463,12 @@ int daemon_run(const char *mountpoint, void (*ready)(void), struct options_error
 		r = clear_stale_mount(mountpoint, err);
 	if (r == 0)
 		r = store_open(the_options.state_dir, the_options.stop_timeout_ms, err);
+	if (r == 0)
+		r = keeper_init(the_options.uid_base, the_options.uid_count, err);
 	if (r < 0)
 		return r;
 	tree_init();
 	perm_init(the_options.root_owner, the_options.root_group, the_options.root_mode);
-	keeper_init(the_options.uid_base, the_options.uid_count);
 	r = start_events(the_options.max_waiting);
 	if (r == 0)
 		r = privileges_drop();

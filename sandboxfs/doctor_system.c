@@ -21,6 +21,7 @@
 #include "daemon.h"
 #include "doctor_check.h"
 #include "fuse_wire.h"
+#include "keeper.h"
 #include "network.h"
 #include "privileges.h"
 #include "runtime.h"
@@ -214,6 +215,8 @@ void look_ids(const struct doctor *d, struct finding *f)
 {
 	uint64_t base = d->options->uid_base, count = d->options->uid_count;
 	_cleanup_text_ struct text owners = { 0 };
+	char now[24] = "";
+	int used;
 
 	if (!are_mapped("/proc/self/uid_map", base, count) ||
 	    !are_mapped("/proc/self/gid_map", base, count)) {
@@ -224,18 +227,27 @@ void look_ids(const struct doctor *d, struct finding *f)
 			       "choose uid_base and uid_count among those of /proc/self/uid_map");
 		return;
 	}
+	used = keeper_blocks_in_use((uid_t)base, count);
+	if (used < 0 && d->root) {
+		finding_set(f, DOCTOR_MISSING, "what boxes have cannot be claimed: %s",
+			    strerror(-used));
+		finding_remedy(f, "see that root can write to /run/sandboxfs");
+		return;
+	}
 	note_owners(&owners, "/etc/subuid", true, base, count);
 	note_owners(&owners, "/etc/subgid", true, base, count);
 	note_owners(&owners, "/etc/passwd", false, base, count);
 	note_owners(&owners, "/etc/group", false, base, count);
+	if (used > 0) /* a user may not know */
+		snprintf(now, sizeof(now), "; %d now", used);
 	if (owners.len)
 		finding_set(f, DOCTOR_WARN, "%llu to %llu also belong to %s",
 			    (unsigned long long)base, (unsigned long long)(base + count - 1),
 			    owners.data);
 	else
-		finding_set(f, DOCTOR_OK, "%llu to %llu: %llu boxes at a time",
+		finding_set(f, DOCTOR_OK, "%llu to %llu: %llu boxes at a time, of all mounts%s",
 			    (unsigned long long)base, (unsigned long long)(base + count - 1),
-			    (unsigned long long)(count / BOX_IDS - 1));
+			    (unsigned long long)(count / BOX_IDS - 1), now);
 }
 
 /* --- shells and the image ----------------------------------------------------------------------- */

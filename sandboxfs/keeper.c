@@ -37,64 +37,6 @@
 
 enum { ADOPT_MS = 5000 };
 
-/* --- blocks of ids ----------------------------------------------------------------------------- */
-
-static pthread_mutex_t blocks_lock = PTHREAD_MUTEX_INITIALIZER;
-static uid_t blocks_base;
-static uint32_t n_blocks, last_block;
-static bool *block_used; /* block 0 is the storage block */
-
-void keeper_init(uid_t uid_base, uint64_t uid_count)
-{
-	blocks_base = uid_base;
-	n_blocks = (uint32_t)(uid_count / BOX_IDS);
-	block_used = calloc(n_blocks, sizeof(*block_used));
-	if (!block_used)
-		n_blocks = 0;
-}
-
-uid_t keeper_block_base(uint32_t block)
-{
-	return blocks_base + block * BOX_IDS;
-}
-
-/* The next free one after the last given out, so that an id comes back as late as can be. */
-static uint32_t block_take(void)
-{
-	uint32_t found = 0;
-
-	pthread_mutex_lock(&blocks_lock);
-	for (uint32_t i = 1; i < n_blocks && !found; i++) {
-		uint32_t b = 1 + (last_block + i - 1) % (n_blocks - 1);
-
-		if (!block_used[b])
-			found = b;
-	}
-	if (found) {
-		block_used[found] = true;
-		last_block = found;
-	}
-	pthread_mutex_unlock(&blocks_lock);
-	return found;
-}
-
-void keeper_block_adopt(uint32_t block)
-{
-	pthread_mutex_lock(&blocks_lock);
-	if (block && block < n_blocks)
-		block_used[block] = true;
-	pthread_mutex_unlock(&blocks_lock);
-}
-
-void keeper_block_free(struct box *box)
-{
-	pthread_mutex_lock(&blocks_lock);
-	if (box->block && box->block < n_blocks)
-		block_used[box->block] = false;
-	pthread_mutex_unlock(&blocks_lock);
-	box->block = 0;
-}
-
 /* --- asking ------------------------------------------------------------------------------------- */
 
 uint64_t keeper_new_tag(void)
@@ -348,6 +290,7 @@ static int send_start(struct box *box, const char *image_dir)
 	_cleanup_text_ struct text fields = { 0 };
 	_cleanup_close_ int dir = store_box_dir(box);
 	struct msg m = { .type = MSG_START, .tag = KEEPER_START_TAG };
+	int fds[] = { dir, keeper_block_lock(box->block) };
 	int r;
 
 	if (dir < 0)
@@ -357,7 +300,7 @@ static int send_start(struct box *box, const char *image_dir)
 	if (r < 0 || fields.failed)
 		return r < 0 ? r : -ENOMEM;
 	m.len = fields.len;
-	return send_message(box, &m, fields.data, &dir, 1);
+	return send_message(box, &m, fields.data, fds, ARRAY_SIZE(fds));
 }
 
 static void new_token(char token[17])
@@ -371,7 +314,7 @@ static void new_token(char token[17])
 
 static void start_failed(struct box *box, int error, const char *what)
 {
-	char reason[256];
+	char reason[320];
 
 	snprintf(reason, sizeof(reason), "%s: %s", what, strerror(error));
 	box->start_errno = error;
@@ -467,7 +410,7 @@ static void start_with_image(struct box *box)
 		start_failed(box, -r, why);
 		return;
 	}
-	box->block = block_take();
+	box->block = keeper_block_take();
 	if (!box->block) {
 		start_failed(box, EAGAIN, "no block of user ids is free (uid_count)");
 		return;

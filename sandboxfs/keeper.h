@@ -11,8 +11,10 @@
 #include <stdint.h>
 
 #include "box.h"
+#include "options.h"
 
-void keeper_init(uid_t uid_base, uint64_t uid_count);
+/* The ids that boxes get. 0, or -errno with a sentence. */
+int keeper_init(uid_t uid_base, uint64_t uid_count, struct options_error *err);
 
 /*
  * Begins to start the box: state BOX_STARTING, then BOX_RUNNING or BOX_FAILED follow by
@@ -62,5 +64,9 @@ void keeper_end_spare(void);
 
 /* Ids of the block a box has while it runs. */
 uid_t keeper_block_base(uint32_t block);
+/* Nothing of the box runs any more. */
+void keeper_block_free(struct box *box);
+/* How many blocks of these ids boxes have now, of all mounts of this machine; or -errno. */
+int keeper_blocks_in_use(uid_t base, uint64_t count);
 
 #endif

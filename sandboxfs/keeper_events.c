@@ -399,8 +399,9 @@ static void keeper_ended(struct keeper *k)
 	k->answers = ttys_lost(box, EIO, k->answers);
 	k->streams_moved = true;
 	box_volumes_stopped(box);
-	keeper_block_free(box);
-	if (!k->said_goodbye) {
+	if (k->said_goodbye) {
+		keeper_block_free(box);
+	} else { /* freed when nothing of it is left */
 		log_warn("box %s: its keeper died", box->name);
 		box->cleaning = true;
 		daemon_later(box, box_clean_now);

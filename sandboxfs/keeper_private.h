@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Shared by keeper.c and keeper_events.c only. */
+/* Shared by keeper.c, keeper_blocks.c and keeper_events.c only. */
 #ifndef SANDBOXFS_KEEPER_PRIVATE_H
 #define SANDBOXFS_KEEPER_PRIVATE_H
 
@@ -35,8 +35,14 @@ void keeper_started(void);
 struct keeper *keeper_new(struct box *box);
 void keeper_free(struct keeper *k);
 int keeper_watch(struct keeper *k);
+
+/* keeper_blocks.c. The number of a block that no box of this machine has; 0: there is none. */
+uint32_t keeper_block_take(void);
+/* The descriptor by which it is ours, for its keeper to hold as well. */
+int keeper_block_lock(uint32_t block);
+/* A living keeper has that one. */
 void keeper_block_adopt(uint32_t block);
-void keeper_block_free(struct box *box);
+
 void keeper_cgroup_name(const struct box *box, char *out, size_t size);
 
 /* Handles all that has come. 0, or -errno at its end. box->lock held. */

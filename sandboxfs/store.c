@@ -186,6 +186,27 @@ int store_open(const char *path, int64_t wait_ms, struct options_error *err)
 	return 0;
 }
 
+int store_check_ids(uid_t uid_base, struct options_error *err)
+{
+	uint64_t noted;
+	int r = read_number("uid_base", "uid_base", 0, &noted);
+
+	if (r == 0 && !noted)
+		r = write_number("uid_base", "uid_base", uid_base);
+	if (r < 0) {
+		snprintf(err->text, sizeof(err->text), "%s/uid_base: %s", state_path, strerror(-r));
+		return r;
+	}
+	if (!noted || noted == uid_base)
+		return 0;
+	snprintf(
+		err->text, sizeof(err->text),
+		"the files of boxes in %s belong to ids from %llu on: set uid_base to that, or use "
+		"another state_dir",
+		state_path, (unsigned long long)noted);
+	return -EINVAL;
+}
+
 void store_close(void)
 {
 	close_fd(&boxes_dir);

@@ -25,6 +25,8 @@
  * to let go of it. On an error a sentence is in *err. */
 int store_open(const char *path, int64_t wait_ms, struct options_error *err);
 void store_close(void);
+/* Notes which ids own the files of this state, or checks that it is these. 0, or -errno with a sentence. */
+int store_check_ids(uid_t uid_base, struct options_error *err);
 /* Pid of the daemon that holds the lock of the state directory at path, 0 none, -errno. */
 int store_lock_holder(const char *path);
 const char *store_path(void);

@@ -56,7 +56,7 @@ int main(int argc, char **argv)
 	r = wait_for_start(&link, &start, &payload, fds, &n_fds);
 	if (r == 0)
 		return 0;
-	if (r < 0 || start.type != MSG_START || n_fds != 1) {
+	if (r < 0 || start.type != MSG_START || !n_fds) {
 		log_error("no MSG_START with a descriptor came: %s", strerror(r < 0 ? -r : EPROTO));
 		return 1;
 	}
