@@ -271,6 +271,7 @@ int box_attach(struct net *net, struct net_box *box, int ns)
 		return r;
 	}
 	names_refresh(net, box);
+	slots_let_go(net);
 	return 0;
 }
 

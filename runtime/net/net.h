@@ -99,9 +99,8 @@ struct net {
 	char failed[256]; /* why there can be no network here; "" it works */
 	int failed_errno; /* EOPNOTSUPP, or EADDRINUSE: the settings are why */
 	struct loop_source monitor_events, gone_events;
-	struct loop_timer refresh, late, held_timer;
-	int64_t held_since_ms; /* the oldest of them */
-	int held[MAX_HELD];    /* network namespaces of ended boxes */
+	struct loop_timer refresh, late, calm;
+	int held[MAX_HELD]; /* network namespaces of ended boxes */
 	size_t n_held;
 	struct loop_task bury;
 };
@@ -150,6 +149,8 @@ int slot_index(unsigned int slot);
 /* Its box has ended, and left these and its namespace, which is taken. now: do not wait for the link
  * to go with that. */
 void slot_leave(struct net *net, unsigned int slot, unsigned int left, int ns, bool now);
+/* Now is a good time for a few of those namespaces to go. */
+void slots_let_go(struct net *net);
 
 /* --- names.c: what names in the lists stand for --------------------------------------------------- */
 

@@ -19,8 +19,9 @@
 enum {
 	FIRST_INDEX = 1000, /* above what the kernel gives by itself */
 	LATE_MS = 4000,	    /* once or twice that long a link may take to go */
-	HELD_MS = 200,
-	HELD_LONGEST_MS = 1500,
+	CALM_MS = 100,	    /* since a box has ended */
+	FEW = 4,
+	FEW_MS = 5,
 };
 
 void slot_link_name(unsigned int slot, char name[16])
@@ -118,28 +119,33 @@ static void on_gone(struct loop_source *source, uint32_t events)
 
 /* --- their namespaces ---------------------------------------------------------------------------- */
 
-/* The kernel takes a namespace away once nobody holds it any more: many at once for little more than
- * one, but with waits that everybody on the machine feels who ends or starts meanwhile. So the last
- * descriptors are closed together, and when no more come. */
-static void let_go(struct loop_timer *timer)
+/*
+ * The kernel takes a namespace away once nobody holds it any more, and links and rules of all others
+ * wait meanwhile: about 1 ms for a few, 50 ms and more for a hundred at once. So the last
+ * descriptors are closed a few at a time: behind a start, as one may follow, or when no box ends any
+ * more, so that those who end do not wait for each other.
+ */
+void slots_let_go(struct net *net)
 {
-	struct net *net = container_of(timer, struct net, held_timer);
-
-	while (net->n_held)
+	for (int i = 0; i < FEW && net->n_held; i++)
 		close(net->held[--net->n_held]);
+}
+
+static void on_calm(struct loop_timer *timer)
+{
+	struct net *net = container_of(timer, struct net, calm);
+
+	slots_let_go(net);
+	if (net->n_held)
+		loop_timer_set(&net->loop, timer, FEW_MS);
 }
 
 static void hold(struct net *net, int ns)
 {
-	int64_t now = monotonic_ms();
-
-	if (!net->n_held)
-		net->held_since_ms = now;
+	if (net->n_held == MAX_HELD)
+		slots_let_go(net);
 	net->held[net->n_held++] = ns;
-	if (net->n_held == MAX_HELD || now - net->held_since_ms > HELD_LONGEST_MS)
-		let_go(&net->held_timer);
-	else
-		loop_timer_set(&net->loop, &net->held_timer, HELD_MS);
+	loop_timer_set(&net->loop, &net->calm, CALM_MS);
 }
 
 void slot_leave(struct net *net, unsigned int slot, unsigned int left, int ns, bool now)
@@ -185,7 +191,7 @@ int slots_make(struct net *net)
 {
 	net->bury.run = bury;
 	net->late.fire = look_for_late;
-	net->held_timer.fire = let_go;
+	net->calm.fire = on_calm;
 	net->by_slot = calloc(net->n_slots + 1, sizeof(*net->by_slot));
 	net->slot_left = calloc(net->n_slots + 1, sizeof(*net->slot_left));
 	if (!net->by_slot || !net->slot_left)
@@ -199,7 +205,8 @@ int slots_make(struct net *net)
 
 void slots_free(struct net *net)
 {
-	let_go(&net->held_timer);
+	while (net->n_held)
+		slots_let_go(net);
 	if (net->gone_events.fd > 0)
 		loop_remove(&net->loop, &net->gone_events);
 	link_close(net->gone);
