@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The contract of object_store for whole objects, listings, and many threads (contract.h). */
 #include "contract.h"
+#include "tests/lib/scratch.h"
 
 /* --- objects --------------------------------------------------------------------------------- */
 
@@ -111,8 +112,8 @@ static void sinks(void)
 
 static void from_descriptor(void)
 {
-	char path[] = "/tmp/contract.XXXXXX", buf[32] = "";
-	_cleanup_close_ int fd = mkstemp(path);
+	char path[SCRATCH_SIZE], buf[32] = "";
+	_cleanup_close_ int fd = mkstemp(scratch_name(path));
 	struct object_put put = { .key = "basic/fd",
 				  .body = { .fd = fd, .offset = 4, .length = 6 } };
 	char etag[OBJECT_ETAG_SIZE];

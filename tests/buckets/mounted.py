@@ -10,11 +10,13 @@
 
     main()
 """
+import atexit
 import os
 import random
 import shutil
 import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
@@ -32,7 +34,8 @@ __all__ = ["Client", "Failure", "Gate", "MIB", "Mounted", "bucket", "case", "che
 
 PROGRAM = os.path.join(sbx.BUILD, "sandbox-bucket")
 MIB = 1 << 20
-SCRATCH = os.environ.get("TEST_TMP", "/var/tmp")
+sbx.isolate()  # here, as it begins the program anew
+SCRATCH = os.environ.get("TEST_TMP") or tempfile.mkdtemp(prefix="sandboxfs-buckets.", dir="/var/tmp")
 
 
 class Running:
@@ -175,7 +178,8 @@ class Mounted:
 
 def main(real=True):
     """The server, the cases, the end of both; without one if not real."""
-    sbx.isolate()
+    if not os.environ.get("TEST_TMP"):  # by hand
+        atexit.register(lambda me=os.getpid(): shutil.rmtree(SCRATCH, ignore_errors=True) if me == os.getpid() else 0)
     if not real:
         Running.access_key, Running.secret_key = "AKIANOBODY", "nothing"
         sbx.main(mount=False)

@@ -16,14 +16,15 @@
 
 #include "base/fd.h"
 #include "keeper/cgroup.h"
+#include "tests/lib/scratch.h"
 
-static char path[] = "/tmp/sandboxfs-unit.XXXXXX";
+static char path[SCRATCH_SIZE];
 static int dir = -1;
 
 static int make_folder(void **state)
 {
 	(void)state;
-	if (!mkdtemp(path))
+	if (!mkdtemp(scratch_name(path)))
 		return -1;
 	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return dir < 0 ? -1 : 0;

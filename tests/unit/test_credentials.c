@@ -17,10 +17,12 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "mounts/credentials.h"
+#include "tests/lib/scratch.h"
 
 enum { NOBODY = 61001 };
 
-static char folder[] = "/tmp/sandboxfs-unit.XXXXXX", ini[64], aws[64], config[64];
+static char folder[SCRATCH_SIZE], ini[SCRATCH_SIZE + 16], aws[SCRATCH_SIZE + 16],
+	config[SCRATCH_SIZE + 16];
 static struct object_error error;
 
 static void write_text(const char *path, const char *text, mode_t mode)
@@ -32,7 +34,7 @@ static void write_text(const char *path, const char *text, mode_t mode)
 static int make_folder(void **state)
 {
 	(void)state;
-	if (!mkdtemp(folder))
+	if (!mkdtemp(scratch_name(folder)))
 		return -1;
 	snprintf(ini, sizeof(ini), "%s/ini", folder);
 	snprintf(aws, sizeof(aws), "%s/credentials", folder);
@@ -195,7 +197,7 @@ static void unsafe_files(void **state)
 static void other_files(void **state)
 {
 	_cleanup_credentials_ struct credentials c = { 0 };
-	char text[512];
+	char text[1600];
 
 	(void)state;
 	write_text(

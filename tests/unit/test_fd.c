@@ -16,13 +16,14 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "tests/lib/scratch.h"
 
 static int make_folder(void **state)
 {
 	static int dir;
-	char path[] = "/tmp/sandboxfs-unit.XXXXXX";
+	char path[SCRATCH_SIZE];
 
-	if (!mkdtemp(path))
+	if (!mkdtemp(scratch_name(path)))
 		return -1;
 	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	*state = &dir;

@@ -15,8 +15,9 @@
 
 #include "base/fd.h"
 #include "keeper/group_inside.h"
+#include "tests/lib/scratch.h"
 
-static char path[] = "/tmp/sandboxfs-unit.XXXXXX";
+static char path[SCRATCH_SIZE];
 static struct box box;
 static struct groups groups = { .box = &box };
 static struct group group;
@@ -24,7 +25,7 @@ static struct group group;
 static int make_folders(void **state)
 {
 	(void)state;
-	if (!mkdtemp(path))
+	if (!mkdtemp(scratch_name(path)))
 		return -1;
 	group = (struct group){ .groups = &groups, .dirs = { -1, -1, -1 } };
 	for (int i = 0; i < N_GROUP_FILES; i++)
@@ -39,7 +40,6 @@ static int remove_folders(void **state)
 	group_close_files(&group);
 	close(group.dirs[0]);
 	remove_tree_at(AT_FDCWD, path);
-	memset(path + sizeof(path) - 7, 'X', 6);
 	return 0;
 }
 

@@ -20,12 +20,13 @@
 #include "base/fd.h"
 #include "image/image.h"
 #include "image/key.h"
+#include "tests/lib/scratch.h"
 
 /* md5 of "pristine\n" */
 #define MD5_PRISTINE "fa5eb9e64c7ec540f581172e317ada48"
 
 struct machine {
-	char top[64];
+	char top[SCRATCH_SIZE];
 	int dir;     /* of top */
 	int machine; /* top/machine */
 	int root, usrmask;
@@ -60,8 +61,7 @@ static int set_up(void **state)
 
 	assert_non_null(m);
 	umask(0);
-	strcpy(m->top, "/tmp/test_image.XXXXXX");
-	assert_non_null(mkdtemp(m->top));
+	assert_non_null(mkdtemp(scratch_name(m->top)));
 	m->dir = open(m->top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(mkdirat(m->dir, "machine", 0755), 0);
 	m->machine = openat(m->dir, "machine", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -92,7 +92,7 @@ static int tear_down(void **state)
 
 static int build_with(struct machine *m, struct image_options options)
 {
-	char machine[96], out[96], path[128];
+	char machine[SCRATCH_SIZE + 16], out[SCRATCH_SIZE + 16], path[128];
 	int r;
 
 	snprintf(machine, sizeof(machine), "%s/machine", m->top);

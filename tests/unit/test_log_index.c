@@ -18,17 +18,17 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "log_index.h"
+#include "tests/lib/scratch.h"
 
 enum { HEAD = 11, OUTPUT = 5, TAIL = 11, EACH = HEAD + OUTPUT + TAIL };
 
-static char folder[64];
+static char folder[SCRATCH_SIZE];
 static int box_dir;
 
 static int set_up(void **state)
 {
 	(void)state;
-	strcpy(folder, "/tmp/test_log_index.XXXXXX");
-	if (!mkdtemp(folder))
+	if (!mkdtemp(scratch_name(folder)))
 		return -1;
 	box_dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return box_dir < 0 ? -1 : 0;

@@ -20,6 +20,7 @@
 #include "base/fd.h"
 #include "base/kv.h"
 #include "mounts/sign.h"
+#include "tests/lib/scratch.h"
 
 #define EMPTY "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 #define HOST "host=examplebucket.s3.amazonaws.com\0"
@@ -161,8 +162,8 @@ static void digests(void **state)
 {
 	struct object_body body = { .bytes = "??abc", .offset = 2, .length = 3 };
 	char sha[SIGN_HEX_SIZE], md5[SIGN_MD5_HEX_SIZE], base64[SIGN_MD5_BASE64_SIZE];
-	char path[] = "/tmp/sandboxfs-unit.XXXXXX";
-	_cleanup_close_ int fd = mkstemp(path);
+	char path[SCRATCH_SIZE];
+	_cleanup_close_ int fd = mkstemp(scratch_name(path));
 
 	(void)state;
 	assert_int_equal(sign_sha256(&body, sha), 0);

@@ -17,16 +17,17 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "keeper/user.h"
+#include "tests/lib/scratch.h"
 
 static struct box box;
 static struct box_user user;
 
 static int make_root(void **state)
 {
-	char path[] = "/tmp/sandboxfs-unit-XXXXXX";
+	char path[SCRATCH_SIZE];
 
 	(void)state;
-	if (!mkdtemp(path))
+	if (!mkdtemp(scratch_name(path)))
 		return -1;
 	box.root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	*state = strdup(path);
