@@ -38,7 +38,7 @@ static struct node mount_node(const struct ctx *ctx, const struct box_mount *m)
 /* Lines "# key: value", so that what is read may be written again. */
 static void show_state(const struct box *box, const struct box_mount *m, struct text *out)
 {
-	const char *word = !m->stored	 ? "new"
+	const char *word = !m->stored	  ? "new"
 			   : !box->keeper ? "stopped"
 					  : bucket_state_word(m->state);
 
@@ -98,9 +98,8 @@ static int mount_read(struct ctx *ctx, struct handle *h, size_t size, off_t offs
 		m = box->removed ? NULL : mount_by_id(box, ctx->node.item);
 		r = m ? mount_ask_status(box, m, &wait.tag) : -ESTALE;
 		if (r == 1)
-			r = park_add(&box->parks, &box->lock, &status_park, ctx->req, h, box,
-				     &wait) ?:
-				    TREE_ANSWERED;
+			r = park_add(&box->parks, &box->lock, &status_park, ctx->req, h, box, &wait)
+				    ?: TREE_ANSWERED;
 		pthread_mutex_unlock(&box->lock);
 	}
 	return r ? r : handle_reply_rendered(ctx, h, size, offset);
@@ -237,8 +236,8 @@ static int mount_flush(struct ctx *ctx, struct handle *h)
 	}
 	if (r == 1 && wait) {
 		waits.tag = m->tag;
-		r = park_add(&box->parks, &box->lock, &close_park, ctx->req, h, box, &waits) ?:
-			    TREE_ANSWERED;
+		r = park_add(&box->parks, &box->lock, &close_park, ctx->req, h, box, &waits)
+			    ?: TREE_ANSWERED;
 	} else if (r == 1) {
 		r = 0;
 	}
@@ -350,8 +349,8 @@ static int mounts_unlink(struct ctx *ctx, const char *name)
 	}
 	if (r == 1) {
 		wait.tag = m->tag;
-		r = park_add(&box->parks, &box->lock, &unlink_park, ctx->req, NULL, box, &wait) ?:
-			    TREE_ANSWERED;
+		r = park_add(&box->parks, &box->lock, &unlink_park, ctx->req, NULL, box, &wait)
+			    ?: TREE_ANSWERED;
 	}
 	pthread_mutex_unlock(&box->lock);
 	return r;

@@ -270,8 +270,8 @@ int ids_check_anchor(const struct call *c, const struct anchor *a, int may);
 int look_up(struct call *c, struct files_inode *dir, const struct anchor *at, const char *name,
 	    struct found *found);
 /* The same for an inode that is known and to be found again: what is mounted there was looked at. */
-int look_up_known(struct call *c, struct files_inode *dir, const struct anchor *at, const char *name,
-		  const struct files_inode *known, struct found *found);
+int look_up_known(struct call *c, struct files_inode *dir, const struct anchor *at,
+		  const char *name, const struct files_inode *known, struct found *found);
 void cleanup_found(struct found *found);
 /* The handle that finds an object of the workspace again; without one, names do. */
 void look_take_handle(struct found *found);

@@ -108,8 +108,8 @@ int look_up(struct call *c, struct files_inode *dir, const struct anchor *at, co
 	return look_up_known(c, dir, at, name, NULL, found);
 }
 
-int look_up_known(struct call *c, struct files_inode *dir, const struct anchor *at, const char *name,
-		  const struct files_inode *known, struct found *found)
+int look_up_known(struct call *c, struct files_inode *dir, const struct anchor *at,
+		  const char *name, const struct files_inode *known, struct found *found)
 {
 	int r;
 

@@ -313,9 +313,9 @@ int fuse_wire_reply_create(fuse_req_t req, const struct fuse_entry_param *entry,
 
 void fuse_wire_answer(uint64_t unique, int error)
 {
-	const struct fuse_out_header head = {
-		.len = sizeof(head), .error = error, .unique = unique
-	};
+	const struct fuse_out_header head = { .len = sizeof(head),
+					      .error = error,
+					      .unique = unique };
 
 	keep_order();
 	/* ENOENT: it has been answered, or nobody waits any more. */

@@ -276,7 +276,8 @@ static int take_setting(struct mount_settings *set, char *line, char why[MOUNT_W
 	}
 	r = set_value(set, s, value, &wrong);
 	return r == -ENOMEM ? refuse(why, r, "out of memory")
-			    : r < 0 ? refuse(why, -EINVAL, wrong) : 0;
+	       : r < 0	    ? refuse(why, -EINVAL, wrong)
+			    : 0;
 }
 
 static int take_line(struct mount_settings *set, char *line, char why[MOUNT_WHY_SIZE])

@@ -192,8 +192,7 @@ static void give_up(struct box *box, struct box_mount *m, int error, const char 
 {
 	uint64_t tag = m->tag;
 
-	why_add(&box->why, m->asker, "mounts/%s: %s", m->name,
-		why && *why ? why : strerror(error));
+	why_add(&box->why, m->asker, "mounts/%s: %s", m->name, why && *why ? why : strerror(error));
 	m->tag = 0;
 	m->due = false;
 	if (!m->stored)
@@ -449,13 +448,12 @@ static void end_unknown(struct box *box, const char *name)
 
 static void tell(struct box *box, struct box_mount *m, enum bucket_state was, bool quiet)
 {
-	bool lost = m->state == BUCKET_FAILED ||
-		    (was == BUCKET_MOUNTED && m->state == BUCKET_STARTING);
+	bool lost =
+		m->state == BUCKET_FAILED || (was == BUCKET_MOUNTED && m->state == BUCKET_STARTING);
 
 	if (lost && !m->lost && !quiet) {
 		event_add(box, "mount_lost", "{s:s,s:s,s:s}", "mount", m->name, "target",
-			  m->set.target, "why",
-			  m->error[0] ? m->error : "its process has ended");
+			  m->set.target, "why", m->error[0] ? m->error : "its process has ended");
 		why_add(&box->why, box->uid, "mounts/%s is out of order, and tried again: %s",
 			m->name, m->error[0] ? m->error : "its process has ended");
 	}
