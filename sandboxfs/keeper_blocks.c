@@ -76,13 +76,15 @@ int keeper_init(uid_t uid_base, uint64_t uid_count, struct options_error *err)
 		blocks[i] = FREE;
 	if (r == 0 && mkdir(BLOCKS_DIR, 0755) < 0 && errno != EEXIST)
 		r = -errno;
-	if (r == 0)
-		fd = r = open_file(O_RDWR | O_CREAT);
+	if (r == 0) {
+		fd = open_file(O_RDWR | O_CREAT);
+		r = MIN(fd, 0);
+	}
 	if (r < 0)
 		snprintf(err->text, sizeof(err->text),
 			 "%s, where mounts agree on the user ids of their boxes: %s", BLOCKS_FILE,
 			 strerror(-r));
-	return MIN(r, 0);
+	return r;
 }
 
 uid_t keeper_block_base(uint32_t block)
