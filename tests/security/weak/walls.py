@@ -300,6 +300,10 @@ WALLS = {
     "limit of output": {
         "edits": [("runtime/keeper/run_output.c", "	if (size <= limit)\n", "	if (size || limit)\n")],
         "noticed": {"limits/output": "halves flood"}},
+    "limit of all output": {
+        "edits": [("runtime/keeper/output_total.c", "	return total->live + total->ended;",
+                   "	return total->limit ? 0 : total->live;")],
+        "noticed": {"limits/output_total": "oldest_goes_first live_runs_keep_both_ends"}},
     "most of a limit": {
         "edits": [("sandboxfs/dir_limits.c", "	if (value > most && ctx->uid != 0) {",
                    "	if (value > most && ctx->uid == (uid_t)-1) {")],
