@@ -17,9 +17,9 @@
 #include "node.h"
 
 static struct {
-	struct listing *newest, *oldest;
+	TAILQ_HEAD(kept_listings, listing) newest_first;
 	uint64_t entries;
-} kept;
+} kept = { .newest_first = TAILQ_HEAD_INITIALIZER(kept.newest_first) };
 
 bool name_can_be_shown(const char *name, size_t len)
 {
@@ -358,15 +358,7 @@ void listing_remove(struct node *node)
 
 	if (!listing)
 		return;
-	if (listing->newer)
-		listing->newer->older = listing->older;
-	else
-		kept.newest = listing->older;
-	if (listing->older)
-		listing->older->newer = listing->newer;
-	else
-		kept.oldest = listing->newer;
-	listing->newer = listing->older = NULL;
+	TAILQ_REMOVE(&kept.newest_first, listing, among_kept);
 	listing->owner = NULL;
 	kept.entries -= listing->n_entries;
 	node->dir->listing = NULL;
@@ -376,10 +368,11 @@ void listing_remove(struct node *node)
 void listings_expire(void)
 {
 	int64_t limit = monotonic_ms() - the_options.ttl_ms;
+	struct listing *oldest;
 
-	while (kept.oldest &&
-	       (kept.entries > the_options.cache_entries || kept.oldest->asked_ms < limit))
-		listing_remove(kept.oldest->owner);
+	while ((oldest = TAILQ_LAST(&kept.newest_first, kept_listings)) &&
+	       (kept.entries > the_options.cache_entries || oldest->asked_ms < limit))
+		listing_remove(oldest->owner);
 }
 
 void listing_install(struct node *node, struct listing *listing)
@@ -397,13 +390,7 @@ void listing_install(struct node *node, struct listing *listing)
 	dir->large = listing->n_pages > 1;
 	listing_ref(listing);
 	listing->owner = node;
-	listing->older = kept.newest;
-	listing->newer = NULL;
-	if (kept.newest)
-		kept.newest->newer = listing;
-	else
-		kept.oldest = listing;
-	kept.newest = listing;
+	TAILQ_INSERT_HEAD(&kept.newest_first, listing, among_kept);
 	kept.entries += listing->n_entries;
 	listings_expire();
 }

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "base/text.h"
 #include "object_store.h"
@@ -46,7 +47,7 @@ struct listing {
 	char *next; /* the server's place in it */
 	/* Of those kept: tree_lock. */
 	struct node *owner;
-	struct listing *newer, *older;
+	TAILQ_ENTRY(listing) among_kept;
 };
 
 /* A new question for the names of a directory. NULL: no memory. Takes tree_lock. */

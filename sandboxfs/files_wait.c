@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 #include <time.h>
 
 enum {
@@ -34,10 +35,10 @@ struct waiter {
 	pthread_t thread; /* (const) once it is in the list */
 	atomic_int over;  /* the errno to end with, 0: go on */
 	atomic_bool ended;
-	struct waiter *next, **link;
+	LIST_ENTRY(waiter) link;
 };
 
-static struct waiter *waiters;
+static LIST_HEAD(, waiter) waiters;
 
 static void on_signal(int sig)
 {
@@ -86,20 +87,14 @@ static void list_add(struct waiter *w)
 {
 	w->thread = pthread_self();
 	pthread_mutex_lock(&files.lock);
-	w->next = waiters;
-	w->link = &waiters;
-	if (waiters)
-		waiters->link = &w->next;
-	waiters = w;
+	LIST_INSERT_HEAD(&waiters, w, link);
 	pthread_mutex_unlock(&files.lock);
 }
 
 static void list_remove(struct waiter *w)
 {
 	pthread_mutex_lock(&files.lock);
-	*w->link = w->next;
-	if (w->next)
-		w->next->link = w->link;
+	LIST_REMOVE(w, link);
 	pthread_mutex_unlock(&files.lock);
 }
 
@@ -188,12 +183,14 @@ int wait_start(struct files_volume *vol, fuse_req_t req, int (*run)(struct waite
 
 void wait_end_volume(struct files_volume *vol)
 {
+	struct waiter *w;
 	bool some;
 
 	do {
 		some = false;
 		pthread_mutex_lock(&files.lock);
-		for (struct waiter *w = waiters; w; w = w->next) {
+		LIST_FOREACH(w, &waiters, link)
+		{
 			if (w->vol != vol)
 				continue;
 			some = true;

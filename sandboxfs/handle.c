@@ -16,18 +16,14 @@
 
 static struct {
 	pthread_mutex_t lock;
-	struct handle *first;
+	LIST_HEAD(, handle) open;
 	uint64_t count;
 } all = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static void enlist(struct handle *h)
 {
 	pthread_mutex_lock(&all.lock);
-	h->next = all.first;
-	h->link = &all.first;
-	if (h->next)
-		h->next->link = &h->next;
-	all.first = h;
+	LIST_INSERT_HEAD(&all.open, h, among_open);
 	all.count++;
 	pthread_mutex_unlock(&all.lock);
 }
@@ -35,9 +31,7 @@ static void enlist(struct handle *h)
 static void strike_off(struct handle *h)
 {
 	pthread_mutex_lock(&all.lock);
-	*h->link = h->next;
-	if (h->next)
-		h->next->link = h->link;
+	LIST_REMOVE(h, among_open);
 	all.count--;
 	pthread_mutex_unlock(&all.lock);
 }

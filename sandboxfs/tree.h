@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -42,7 +43,7 @@ struct ctx {
 /* An open file of the control tree. Freed when the last request using it has been answered. */
 struct handle {
 	atomic_int refs;
-	struct handle *next, **link; /* among all that are open (handle.c) */
+	LIST_ENTRY(handle) among_open; /* handle.c */
 	struct node node;
 	uint64_t ino; /* as fdinfo of a holder shows it */
 	const struct row *row;
