@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Streams and exit codes of runs. Must not wait: a read that cannot be answered is parked on its
- * run. Lock: box->lock; data is read from disk without it.
+ * Streams of runs. Must not wait: a read that cannot be answered is parked on its run. Lock: box->lock;
+ * data is read from disk without it.
  */
 #include "stream.h"
 
@@ -19,13 +19,13 @@
 #include "dirs.h"
 #include "keeper.h"
 #include "store.h"
+#include "stream_private.h"
 
 enum { MAX_READ = 1 << 20 };
 
 /* --- binding a handle to a run -------------------------------------------------------------------- */
 
-/* box->lock held. */
-static void bind_run(struct handle *h, uint64_t number, bool to_command_end)
+void stream_bind(struct handle *h, uint64_t number, bool to_command_end)
 {
 	struct box *box = h->box;
 	struct run *run = box_live_run(box, number);
@@ -44,7 +44,7 @@ static int open_stream(struct ctx *ctx, struct handle *h, enum stream stream, ui
 {
 	(void)ctx;
 	h->stream = stream;
-	bind_run(h, number, to_command_end);
+	stream_bind(h, number, to_command_end);
 	return 0;
 }
 
@@ -71,7 +71,7 @@ static int open_run(struct ctx *ctx, struct handle *h, enum stream stream)
 	return r;
 }
 
-static int out_open(struct ctx *ctx, struct handle *h)
+int stream_out_open(struct ctx *ctx, struct handle *h)
 {
 	return open_session(ctx, h, STREAM_OUT);
 }
@@ -81,7 +81,7 @@ static int err_open(struct ctx *ctx, struct handle *h)
 	return open_session(ctx, h, STREAM_ERR);
 }
 
-static int run_out_open(struct ctx *ctx, struct handle *h)
+int stream_run_out_open(struct ctx *ctx, struct handle *h)
 {
 	return open_run(ctx, h, STREAM_OUT);
 }
@@ -372,116 +372,20 @@ static void stream_release(struct handle *h)
 }
 
 const struct row_ops out_ops = {
-	.open = out_open, .read = stream_read, .poll = stream_poll, .release = stream_release
+	.open = stream_out_open, .read = stream_read, .poll = stream_poll, .release = stream_release
 };
 const struct row_ops err_ops = {
 	.open = err_open, .read = stream_read, .poll = stream_poll, .release = stream_release
 };
-const struct row_ops run_out_ops = {
-	.open = run_out_open, .read = stream_read, .poll = stream_poll, .release = stream_release
-};
+const struct row_ops run_out_ops = { .open = stream_run_out_open,
+				     .read = stream_read,
+				     .poll = stream_poll,
+				     .release = stream_release };
 const struct row_ops run_err_ops = {
 	.open = run_err_open, .read = stream_read, .poll = stream_poll, .release = stream_release
 };
 
-/* --- exit -------------------------------------------------------------------------------------------- */
-
-/* The code's text, or the errno that stands for it. box->lock held. */
-static int exit_text(struct handle *h, char text[16])
-{
-	struct run_record rec;
-	enum run_state state;
-	int code;
-
-	if (h->run) {
-		state = h->run->state;
-		code = h->run->code;
-	} else {
-		if (store_run_read(h->box, h->run_number, &rec) < 0)
-			return -ESTALE;
-		state = rec.state;
-		code = rec.code;
-	}
-	if (state == RUN_FAILED || state == RUN_LOST)
-		return -EIO;
-	snprintf(text, 16, "%d\n", code);
-	return 0;
-}
-
-static bool exit_is_known(struct handle *h)
-{
-	return !h->run_number || !h->run || h->run->ended || h->box->removed;
-}
-
-static void exit_reply(fuse_req_t req, struct handle *h, size_t size, off_t offset)
-{
-	char text[16] = "";
-	int r = 0;
-
-	pthread_mutex_lock(&h->box->lock);
-	if (h->box->removed)
-		r = -ESTALE; /* also where a command was ended by that: 137 is no result of its own */
-	else if (h->run_number)
-		r = exit_text(h, text);
-	pthread_mutex_unlock(&h->box->lock);
-	if (r < 0)
-		fuse_reply_err(req, -r);
-	else if ((size_t)offset >= strlen(text))
-		fuse_reply_buf(req, NULL, 0);
-	else
-		fuse_reply_buf(req, text + offset, MIN(size, strlen(text) - (size_t)offset));
-}
-
-static enum park_verdict exit_look(struct park *park)
-{
-	return exit_is_known(park->handle) ? PARK_ANSWER : PARK_WAIT;
-}
-
-static void exit_answer(struct park *park, int error)
-{
-	if (error)
-		fuse_reply_err(park->req, error);
-	else
-		exit_reply(park->req, park->handle, park->wait.size, park->wait.offset);
-}
-
-static const struct park_type exit_park = { exit_look, exit_answer, NULL };
-
-static int exit_read(struct ctx *ctx, struct handle *h, size_t size, off_t offset)
-{
-	const struct park_wait wait = { .size = size, .offset = offset };
-	struct box *box = h->box;
-	int r = 0;
-
-	if (offset < 0)
-		return -EINVAL;
-	pthread_mutex_lock(&box->lock);
-	if (!exit_is_known(h)) {
-		r = ctx->flags & O_NONBLOCK ? -EAGAIN
-					    : park_add(&h->run->parks, &box->lock, &exit_park,
-						       ctx->req, h, box, &wait);
-		pthread_mutex_unlock(&box->lock);
-		return r < 0 ? r : TREE_ANSWERED;
-	}
-	pthread_mutex_unlock(&box->lock);
-	exit_reply(ctx->req, h, size, offset);
-	return TREE_ANSWERED;
-}
-
-static unsigned int exit_poll(struct ctx *ctx, struct handle *h)
-{
-	bool known;
-
-	pthread_mutex_lock(&ctx->box->lock);
-	known = exit_is_known(h);
-	pthread_mutex_unlock(&ctx->box->lock);
-	return known ? POLLIN : 0;
-}
-
-const struct row_ops exit_ops = { .open = out_open, .read = exit_read, .poll = exit_poll };
-const struct row_ops run_exit_ops = { .open = run_out_open, .read = exit_read, .poll = exit_poll };
-
-/* --- stat and poll --------------------------------------------------------------------------------- */
+/* --- stat ------------------------------------------------------------------------------------------ */
 
 /* Of the session's newest command, or of the directory's run. */
 static uint64_t size_on_disk(struct ctx *ctx, enum stream stream, bool to_command_end)
@@ -502,7 +406,7 @@ static uint64_t size_on_disk(struct ctx *ctx, enum stream stream, bool to_comman
 		number = run_of(ctx);
 	}
 	if (number) {
-		bind_run(&h, number, to_command_end);
+		stream_bind(&h, number, to_command_end);
 		if (is_closed(&h) && stream_file(&h) == -ENOENT)
 			gap.tail = size = gone_size(&h);
 		else if (is_closed(&h) && *file_of(&h) >= 0 && fstat(*file_of(&h), &st) == 0)
@@ -515,39 +419,6 @@ static uint64_t size_on_disk(struct ctx *ctx, enum stream stream, bool to_comman
 	if (h.run)
 		run_put(h.run);
 	return size;
-}
-
-/* 0 while it would wait, and where there is no code. */
-static uint64_t code_size(struct ctx *ctx, bool of_session)
-{
-	struct handle h = { .box = ctx->box, .fd = -1, .gaps = -1 };
-	const struct session *s = NULL;
-	char text[16] = "";
-
-	pthread_mutex_lock(&ctx->box->lock);
-	if (of_session) {
-		box_load_runs(ctx->box);
-		s = session_of(ctx);
-		bind_run(&h, s ? s->last_run : 0, true);
-	} else {
-		bind_run(&h, run_of(ctx), false);
-	}
-	if (h.run_number && exit_is_known(&h))
-		exit_text(&h, text);
-	pthread_mutex_unlock(&ctx->box->lock);
-	if (h.run)
-		run_put(h.run);
-	return strlen(text);
-}
-
-uint64_t exit_size(struct ctx *ctx)
-{
-	return code_size(ctx, true);
-}
-
-uint64_t run_exit_size(struct ctx *ctx)
-{
-	return code_size(ctx, false);
 }
 
 uint64_t out_size(struct ctx *ctx)
@@ -568,67 +439,4 @@ uint64_t run_out_size(struct ctx *ctx)
 uint64_t run_err_size(struct ctx *ctx)
 {
 	return size_on_disk(ctx, STREAM_ERR, false);
-}
-
-static void polls_link(struct handle **list, struct handle *h)
-{
-	h->poll_next = *list;
-	if (h->poll_next)
-		h->poll_next->poll_link = &h->poll_next;
-	h->poll_link = list;
-	*list = h;
-}
-
-static void polls_unlink(struct handle *h)
-{
-	*h->poll_link = h->poll_next;
-	if (h->poll_next)
-		h->poll_next->poll_link = h->poll_link;
-	h->poll_link = NULL;
-}
-
-void stream_add_poll(struct handle *h, struct fuse_pollhandle *ph)
-{
-	if (h->poll)
-		fuse_pollhandle_destroy(h->poll);
-	if (!h->poll_link)
-		polls_link(&h->box->polls, handle_ref(h));
-	h->poll = ph;
-}
-
-void stream_drop_poll(struct handle *h)
-{
-	bool linked;
-
-	pthread_mutex_lock(&h->box->lock);
-	linked = h->poll_link != NULL;
-	if (linked)
-		polls_unlink(h);
-	pthread_mutex_unlock(&h->box->lock);
-	if (linked)
-		handle_put(h);
-}
-
-void stream_notify_polls(struct box *box)
-{
-	struct handle *list, *h;
-
-	pthread_mutex_lock(&box->lock);
-	/* Off the box, since who is told polls again at once; and still a list, for stream_drop_poll(). */
-	list = take_ptr(box->polls);
-	if (list)
-		list->poll_link = &list;
-	while ((h = list)) {
-		struct fuse_pollhandle *ph = take_ptr(h->poll);
-
-		polls_unlink(h);
-		pthread_mutex_unlock(&box->lock);
-		if (ph) {
-			fuse_lowlevel_notify_poll(ph);
-			fuse_pollhandle_destroy(ph);
-		}
-		handle_put(h);
-		pthread_mutex_lock(&box->lock);
-	}
-	pthread_mutex_unlock(&box->lock);
 }
