@@ -109,7 +109,10 @@ WALLS = {
                    "	sigemptyset(&all);\n	signal(SIGTERM, _exit);\n")],
         "noticed": {INSIDE: "pid_1_takes_no_signal_from_inside"}},
     "ids of its own": {
-        "edits": [("sandboxfs/keeper.c", "		if (!block_used[b])\n", "		if (b == 1)\n")],
+        "edits": [("sandboxfs/keeper_blocks.c", "1 + (last_block + i - 1) % (n_blocks - 1);", "1;"),
+                  ("sandboxfs/keeper_blocks.c",
+                   "		if (blocks[b] != FREE)\n			continue;\n		r = claim(b);\n",
+                   "		r = blocks[b] == FREE ? claim(b) : blocks[b];\n")],
         "noticed": {INSIDE: "ids_are_high_and_disjoint", LIFE: "ids_used_again"}},
     "memory of init": {
         "edits": [(INIT, "prctl(PR_SET_DUMPABLE, 0) < 0 || ", ""),
