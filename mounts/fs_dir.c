@@ -244,13 +244,16 @@ static void found_of_change(const struct change *c, struct found *found)
 	snprintf(found->etag, sizeof(found->etag), "%s", c->etag ? c->etag : "");
 }
 
-static void found_of_entry(const struct dir_handle *h, const struct entry *entry,
+/* Of entry number i. */
+static void found_of_entry(const struct dir_handle *h, size_t i, const struct entry *entry,
 			   struct found *found)
 {
+	int64_t asked_ms = listing_asked_ms(h->listing, i);
+
 	*found = (struct found){ .kind = entry->is_dir ? CHANGE_DIR : CHANGE_FILE,
 				 .size = entry->size,
 				 .mtime_us = entry->mtime_us,
-				 .fresh_until_ms = h->listing->asked_ms + the_options.ttl_ms };
+				 .fresh_until_ms = asked_ms + the_options.ttl_ms };
 	snprintf(found->etag, sizeof(found->etag), "%s", entry->etag);
 }
 
@@ -261,7 +264,7 @@ static void ask_meta(void *ctx, size_t i)
 	bool let_go;
 	const struct entry *entry = listing_at(h->listing, h->ahead_from + i, &let_go);
 
-	found_of_entry(h, entry, found);
+	found_of_entry(h, h->ahead_from + i, entry, found);
 	if (!entry->hidden && meta_complete(h->node, entry->name, found) < 0)
 		found->meta.known = false; /* only its name is shown */
 }
@@ -274,7 +277,7 @@ static void find_entry(struct answer *a, struct dir_handle *h, size_t i, const s
 	size_t n = 0;
 
 	if (!h->ahead || !a->plus) {
-		found_of_entry(h, entry, found);
+		found_of_entry(h, i, entry, found);
 		return;
 	}
 	if (i < h->ahead_from || i >= h->ahead_from + h->n_ahead) {

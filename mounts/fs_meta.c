@@ -2,6 +2,7 @@
 /*
  * Requests about names. Lock: tree_lock.
  */
+#include "evict.h"
 #include "fs.h"
 
 #include <errno.h>
@@ -42,7 +43,8 @@ int fs_entry(struct node *dir, const char *name, const struct found *found,
 	/* While it is written, its own size is the true one. */
 	if (!node->content)
 		names_apply(node, found);
-	node->lookups++;
+	node_tell(node);
+	evict_look();
 	node->refs--;
 	*e = (struct fuse_entry_param){ .ino = (uintptr_t)node };
 	e->entry_timeout = fs_timeout(found->fresh_until_ms);

@@ -149,13 +149,10 @@ const struct entry *listing_find(const struct listing *listing, const char *name
 	return e ? e : find_key(listing, name, false);
 }
 
-const struct entry *listing_at(const struct listing *listing, size_t i, bool *let_go)
+static size_t page_of(const struct listing *listing, size_t i)
 {
 	size_t low = 0, high = listing->n_pages;
 
-	*let_go = false;
-	if (i >= listing->n_ready)
-		return NULL;
 	while (high - low > 1) {
 		size_t middle = (low + high) / 2;
 
@@ -164,8 +161,26 @@ const struct entry *listing_at(const struct listing *listing, size_t i, bool *le
 		else
 			high = middle;
 	}
-	*let_go = low < listing->n_let_go;
-	return *let_go ? NULL : &listing->pages[low].entries[i - listing->pages[low].first];
+	return low;
+}
+
+const struct entry *listing_at(const struct listing *listing, size_t i, bool *let_go)
+{
+	const struct page *page;
+	size_t n;
+
+	*let_go = false;
+	if (i >= listing->n_ready)
+		return NULL;
+	n = page_of(listing, i);
+	*let_go = n < listing->n_let_go;
+	page = &listing->pages[n];
+	return *let_go ? NULL : &page->entries[i - page->first];
+}
+
+int64_t listing_asked_ms(const struct listing *listing, size_t i)
+{
+	return listing->pages[page_of(listing, i)].asked_ms;
 }
 
 /* --- pages ------------------------------------------------------------------------------------ */
@@ -297,6 +312,7 @@ static int add_page(struct listing *listing, const struct object_page *from, con
 	if (r < 0)
 		return r;
 	page->first = listing->n_entries;
+	page->asked_ms = from->asked_ms;
 	for (size_t i = 1; i < page->n; i++) {
 		if (compare_keys(page->entries[i - 1].name, page->entries[i - 1].is_dir,
 				 page->entries[i].name, page->entries[i].is_dir) >= 0)
@@ -313,8 +329,10 @@ int listing_ask(const struct listing *listing, const char *dir_key, struct objec
 {
 	struct object_call call = { 0 };
 	struct object_list list = { .prefix = dir_key, .delimiter = "/", .next = listing->next };
+	int64_t asked_ms = monotonic_ms();
 	int r = object_list(the_store, &call, &list, page);
 
+	page->asked_ms = asked_ms;
 	return r < 0 ? bucket_list_failed(dir_key, r, &call) : 0;
 }
 

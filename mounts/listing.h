@@ -29,15 +29,16 @@ struct entry {
 struct page {
 	size_t first; /* number of its first entry within the listing */
 	size_t n;
+	int64_t asked_ms;
 	struct entry *entries; /* in the order of their keys; NULL: let go */
 	char *names;
 	char *last; /* the server's last name of it, with its '/' */
 };
 
 struct listing {
-	unsigned refs;	 /* tree_lock */
-	uint64_t number; /* of the question, see changes.h */
-	int64_t asked_ms;
+	unsigned refs;	  /* tree_lock */
+	uint64_t number;  /* of the question, see changes.h */
+	int64_t asked_ms; /* the first page */
 	/* What follows belongs to the one thread that makes it; nothing changes once it is complete. */
 	struct page *pages;
 	size_t n_pages, n_entries;
@@ -62,6 +63,8 @@ int listing_ask(const struct listing *listing, const char *dir_key, struct objec
 int listing_take(struct listing *listing, const char *dir_key, struct object_page *page);
 /* Entry number i of those ready; NULL: not there, and *let_go if it has been. */
 const struct entry *listing_at(const struct listing *listing, size_t i, bool *let_go);
+/* When the server was asked about that entry, which is there: a large listing takes longer than `ttl`. */
+int64_t listing_asked_ms(const struct listing *listing, size_t i);
 /* The entry of that name in a complete listing; a directory before a file. NULL: none. */
 const struct entry *listing_find(const struct listing *listing, const char *name);
 /* Keeps a complete listing with its directory, in the place of an older one. tree_lock held. */

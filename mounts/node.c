@@ -14,11 +14,12 @@
 #include "base/text.h"
 #include "listing.h"
 
-enum { FIRST_SLOTS = 1024, GONE_SLOTS = 256 };
+enum { FIRST_SLOTS = 1024, GONE_SLOTS = 256, SLOTS_AT_A_TIME = 4096 };
 
 static struct {
 	struct node **slots;
 	size_t n_slots, n;
+	uint64_t told;
 	struct node *gone[GONE_SLOTS]; /* those that somebody still holds */
 	struct node *root;
 	int64_t made_us; /* shown as the time of directories, which a bucket does not have */
@@ -209,6 +210,31 @@ void node_unref(struct node *node)
 {
 	node->refs--;
 	free_if_unused(node);
+}
+
+void node_tell(struct node *node)
+{
+	node->lookups++;
+	node->told = ++nodes.told;
+}
+
+uint64_t nodes_told(void)
+{
+	return nodes.told;
+}
+
+bool nodes_each_old(size_t *slot, uint64_t before, bool (*fn)(const struct node *node, void *ctx),
+		    void *ctx)
+{
+	bool more = true;
+
+	for (size_t n = 0; more && n < SLOTS_AT_A_TIME && *slot < nodes.n_slots; n++, (*slot)++) {
+		for (struct node *node = nodes.slots[*slot]; node && more; node = node->chain) {
+			if (!node->is_dir && !node->refs && !node->content && node->told < before)
+				more = fn(node, ctx);
+		}
+	}
+	return *slot < nodes.n_slots;
 }
 
 void node_forget(struct node *node, uint64_t count)

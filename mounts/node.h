@@ -40,6 +40,7 @@ struct node {
 	char *name;
 	uint64_t ino;
 	uint64_t lookups; /* the kernel's */
+	uint64_t told;	  /* number of the last of them among those of all nodes */
 	uint64_t refs;	  /* children, open handles, work under way */
 	uint64_t version; /* counts what this mount itself wrote */
 	uint64_t size;
@@ -67,6 +68,17 @@ struct node *node_find(const struct node *parent, const char *name);
 struct node *node_get(struct node *parent, const char *name, bool is_dir);
 void node_ref(struct node *node);
 void node_unref(struct node *node);
+/* The kernel is told of it: one more lookup. */
+void node_tell(struct node *node);
+/* How often that was. */
+uint64_t nodes_told(void);
+/*
+ * Calls fn, which must not change anything, for files that only the kernel holds and was told of for the
+ * last time before that, from *slot on (0 to begin with) until it says false or some slots are through.
+ * False: that was all.
+ */
+bool nodes_each_old(size_t *slot, uint64_t before, bool (*fn)(const struct node *node, void *ctx),
+		    void *ctx);
 /* The kernel forgets count lookups. */
 void node_forget(struct node *node, uint64_t count);
 /* It is in its directory no more. */

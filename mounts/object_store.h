@@ -262,6 +262,7 @@ struct object_page {
 	size_t n;
 	char *next; /* give to the next call; NULL: this was the last page */
 	char *memory;
+	int64_t asked_ms; /* the caller's */
 };
 #define _cleanup_object_page_ __attribute__((cleanup(object_page_free)))
 void object_page_free(struct object_page *page); /* what is inside; leaves it all zero */

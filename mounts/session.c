@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "chunk.h"
+#include "evict.h"
 #include "fs.h"
 #include "guard.h"
 #include "journal.h"
@@ -246,8 +247,10 @@ static int run_at(const char *source, const char *mountpoint, const struct fuse_
 	session.se = fuse_session_new(&args, ops, sizeof(*ops), NULL);
 	if (!session.se)
 		return -EINVAL;
+	evict_init(session.se);
 	if (fuse_session_mount(session.se, mountpoint) == 0) {
 		r = serve_with_signals(watcher);
+		evict_stop();
 		fuse_session_unmount(session.se);
 	}
 	fuse_session_destroy(session.se);
