@@ -30,6 +30,7 @@ struct open_file {
 	struct reader *reader;
 	struct content *content; /* of a handle open for writing */
 	bool kept;		 /* the kernel kept its pages when this was opened */
+	bool stale;		 /* tree_lock: what was opened is not there any more */
 };
 
 static struct open_file *handle_of(const struct fuse_file_info *fi)
@@ -101,13 +102,13 @@ static bool pages_are_good(struct node *node)
 }
 
 /*
- * What is known of it is asked for anew. The kernel has to ask as well where it would end the file
- * earlier; that it ends earlier a short read tells, unless the kernel was told to ask.
+ * What is known of it is asked for anew. The kernel has to ask as well if the file ends elsewhere now: it
+ * would end it where it did, or, from the answers to several reads at a time, somewhere between.
  */
-static int refresh(struct node *node, bool always)
+static int refresh(struct node *node, bool always, bool *shorter)
 {
 	uint64_t before;
-	bool longer;
+	bool differs;
 	int r;
 
 	pthread_mutex_lock(&tree_lock);
@@ -115,9 +116,10 @@ static int refresh(struct node *node, bool always)
 	pthread_mutex_unlock(&tree_lock);
 	r = fs_refresh(node);
 	pthread_mutex_lock(&tree_lock);
-	longer = node->size > before;
+	differs = node->size != before;
+	*shorter = node->size < before;
 	pthread_mutex_unlock(&tree_lock);
-	if (always || (r == 0 && longer))
+	if (always || (r == 0 && differs))
 		session_attr_changed((uintptr_t)node);
 	return r;
 }
@@ -126,10 +128,11 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct node *node = fs_node(ino);
 	struct open_file *h;
+	bool shorter;
 	int r;
 
 	waiting_begin(req);
-	r = refresh(node, false);
+	r = refresh(node, false, &shorter);
 	if (r < 0) {
 		fs_reply_err(req, -r);
 		return;
@@ -246,7 +249,7 @@ static int aim(struct open_file *h)
 	pthread_mutex_lock(&tree_lock);
 	version = h->node->version;
 	size = h->node->size;
-	r = h->node->gone ? -ESTALE : node_key(h->node, key);
+	r = h->node->gone || h->stale ? -ESTALE : node_key(h->node, key);
 	etag = h->node->etag ? strdup(h->node->etag) : NULL;
 	pthread_mutex_unlock(&tree_lock);
 	if (r == 0)
@@ -258,15 +261,20 @@ static int aim(struct open_file *h)
 
 /*
  * The object changed between the listing and the first read: nothing was seen of it, begin anew. Not if
- * the kernel may have other pages of the old one, which would be mixed with the new one's.
+ * the kernel may have other pages of the old one, which would be mixed with the new one's, nor if it reads
+ * behind what is the end now: then this handle is of no more use.
  */
 static int aim_again(struct open_file *h)
 {
-	bool mixed;
+	bool mixed, shorter = false;
 	int r;
 
 	pthread_mutex_lock(&tree_lock);
 	mixed = h->kept && h->node->size > PAGE_BYTES;
+	if (h->stale) {
+		pthread_mutex_unlock(&tree_lock);
+		return -ESTALE;
+	}
 	if (h->node->parent) {
 		listing_remove(h->node->parent);
 		if (h->node->parent->dir)
@@ -274,12 +282,13 @@ static int aim_again(struct open_file *h)
 	}
 	h->node->fresh_until_ms = 0;
 	pthread_mutex_unlock(&tree_lock);
-	r = refresh(h->node, mixed);
+	r = refresh(h->node, mixed, &shorter);
 	pthread_mutex_lock(&tree_lock);
 	h->node->version++;
+	h->stale = mixed || shorter;
 	pthread_mutex_unlock(&tree_lock);
 	if (r == 0)
-		r = mixed ? -ESTALE : aim(h);
+		r = aim(h);
 	return r == -ENOENT ? -ESTALE : r;
 }
 
