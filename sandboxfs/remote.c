@@ -46,6 +46,7 @@ struct lane {
 	struct files_remote_key key;
 	struct request *first, **end; /* that wait */
 	unsigned int queued, threads, idle;
+	unsigned int orphans; /* answered before they were done: what they use must stay */
 	size_t bytes;
 	pthread_cond_t work;
 };
@@ -75,16 +76,36 @@ static struct {
 
 /* --- threads -------------------------------------------------------------------------------------------- */
 
+/* Nobody waits for it, and the kernel has few places for such: it is answered before it is done. */
+static bool is_release(uint32_t opcode)
+{
+	return opcode == FUSE_RELEASE || opcode == FUSE_RELEASEDIR;
+}
+
 /* All of these: remote.lock held. */
-static struct request *take_first(struct lane *lane)
+static void unqueue(struct request *r)
+{
+	struct request **at = &r->lane->first;
+
+	while (*at != r)
+		at = &(*at)->next;
+	*at = r->next;
+	if (r->lane->end == &r->next)
+		r->lane->end = at;
+	r->lane->queued--;
+	r->lane->bytes -= r->size;
+}
+
+/*
+ * The first that may be served. No file is released while a request that was answered for its asker's end
+ * is under way: to the kernel it is over, so that the file it uses may be released next.
+ */
+static struct request *find_work(const struct lane *lane)
 {
 	struct request *r = lane->first;
 
-	lane->first = r->next;
-	if (!lane->first)
-		lane->end = &lane->first;
-	lane->queued--;
-	lane->bytes -= r->size;
+	while (r && lane->orphans && is_release(r->opcode))
+		r = r->next;
 	return r;
 }
 
@@ -92,6 +113,8 @@ static void drop(struct request *r)
 {
 	HASH_DELETE(hh, remote.requests, r);
 	remote.interrupted -= r->interrupted;
+	if (r->answered && !is_release(r->opcode) && --r->lane->orphans == 0)
+		pthread_cond_broadcast(&r->lane->work);
 	free(r);
 }
 
@@ -116,15 +139,16 @@ static bool wait_for_work(struct lane *lane)
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += IDLE_SECONDS;
 	lane->idle++;
-	while (!lane->first && !remote.ending && r == 0)
+	while (!find_work(lane) && !remote.ending && r == 0)
 		r = pthread_cond_timedwait(&lane->work, &remote.lock, &until);
 	lane->idle--;
-	return lane->first;
+	return find_work(lane) || (lane->first && !remote.ending);
 }
 
 static void *lane_thread(void *arg)
 {
 	struct lane *lane = arg;
+	struct request *r;
 	sigset_t mask;
 
 	sigfillset(&mask);
@@ -132,8 +156,12 @@ static void *lane_thread(void *arg)
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	files_may_wait();
 	pthread_mutex_lock(&remote.lock);
-	while (lane->first || wait_for_work(lane))
-		serve_one(take_first(lane));
+	do {
+		while ((r = find_work(lane))) {
+			unqueue(r);
+			serve_one(r);
+		}
+	} while (wait_for_work(lane));
 	remote.threads--;
 	if (--lane->threads == 0) {
 		HASH_DELETE(hh, remote.lanes, lane);
@@ -187,12 +215,6 @@ static struct lane *lane_find(const struct files_remote_key *key)
 }
 
 /* --- requests ------------------------------------------------------------------------------------------- */
-
-/* Nobody waits for it, and the kernel has few places for such: it is answered before it is done. */
-static bool is_release(uint32_t opcode)
-{
-	return opcode == FUSE_RELEASE || opcode == FUSE_RELEASEDIR;
-}
 
 static bool is_full(const struct lane *lane, const struct request *r)
 {
@@ -296,19 +318,6 @@ static bool ends_waiting(pid_t tid)
 	return sig && sig != SIGTSTP && sig != SIGSTOP;
 }
 
-static void unqueue(struct request *r)
-{
-	struct request **at = &r->lane->first;
-
-	while (*at != r)
-		at = &(*at)->next;
-	*at = r->next;
-	if (r->lane->end == &r->next)
-		r->lane->end = at;
-	r->lane->queued--;
-	r->lane->bytes -= r->size;
-}
-
 /* Its asker goes. The thread in it is woken: what it asks may end earlier then. */
 static void let_go(uint64_t unique)
 {
@@ -320,6 +329,7 @@ static void let_go(uint64_t unique)
 		remote.interrupted--;
 		r->interrupted = false;
 		r->answered = true;
+		r->lane->orphans++;
 		if (r->running)
 			pthread_kill(r->thread, WAKE_SIGNAL);
 		fuse_wire_answer(unique, -EINTR);
