@@ -118,19 +118,27 @@ void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 
 /* --- names --------------------------------------------------------------------------------------------- */
 
+/* 0, -EEXIST or -errno. */
+static int must_be_free(struct node *dir, const char *name)
+{
+	struct found found;
+	int r = names_find(dir, name, &found);
+
+	if (r < 0)
+		return r;
+	return found.kind == CHANGE_GONE ? 0 : -EEXIST;
+}
+
 static int make_dir(struct node *dir, const char *name, const struct meta *meta)
 {
 	struct object_put put = { .content_type = "application/x-directory", .body.bytes = "" };
 	_cleanup_text_ struct text fields = { 0 };
 	char key[OBJECT_KEY_MAX + 1], file[OBJECT_KEY_MAX + 1], etag[OBJECT_ETAG_SIZE];
 	struct object_call call = { 0 };
-	struct found found;
-	int r = names_find(dir, name, &found);
+	int r = must_be_free(dir, name);
 
 	if (r < 0)
 		return r;
-	if (found.kind != CHANGE_GONE)
-		return -EEXIST;
 	pthread_mutex_lock(&tree_lock);
 	r = node_child_key(dir, name, true, key);
 	if (r == 0)
@@ -252,13 +260,10 @@ static int make_link(struct node *dir, const char *name, const char *target, str
 	_cleanup_text_ struct text fields = { 0 };
 	char key[OBJECT_KEY_MAX + 1];
 	struct object_call call = { 0 };
-	struct found found;
-	int r = names_find(dir, name, &found);
+	int r = must_be_free(dir, name);
 
 	if (r < 0)
 		return r;
-	if (found.kind != CHANGE_GONE)
-		return -EEXIST;
 	pthread_mutex_lock(&tree_lock);
 	r = dir->gone ? -ENOENT : node_child_key(dir, name, false, key);
 	pthread_mutex_unlock(&tree_lock);

@@ -210,6 +210,18 @@ static int refuse(struct box *box, struct box_mount *m, int error, const char *w
 	return error;
 }
 
+/* Of a running box. 1 or -errno. */
+static int ask_keeper(struct box *box, struct box_mount *m, enum msg_type type)
+{
+	int r;
+
+	begin(m, type);
+	r = ask(box, m);
+	if (r < 0)
+		m->tag = 0;
+	return r < 0 ? refuse(box, m, r, "its keeper does not answer") : 1;
+}
+
 /* Begins with MSG_BUCKET, or lets the box start first. 1 or -errno. */
 static int ask_for_mount(struct box *box, struct box_mount *m)
 {
@@ -256,8 +268,6 @@ static int mount_with(struct box *box, struct box_mount *m, struct mount_setting
 
 static int flush(struct box *box, struct box_mount *m)
 {
-	int r;
-
 	if (!m->stored)
 		return refuse(box, m, -EINVAL, "nothing is mounted that could be flushed");
 	if (!box->keeper) {
@@ -268,11 +278,7 @@ static int flush(struct box *box, struct box_mount *m)
 			      "the box does not run, and not all that was written is in the "
 			      "bucket: start it");
 	}
-	begin(m, MSG_BUCKET_FLUSH);
-	r = ask(box, m);
-	if (r < 0)
-		m->tag = 0;
-	return r < 0 ? refuse(box, m, r, "its keeper does not answer") : 1;
+	return ask_keeper(box, m, MSG_BUCKET_FLUSH);
 }
 
 int mount_write(struct box *box, struct box_mount *m, const char *text)
@@ -317,8 +323,6 @@ static int forget(struct box *box, struct box_mount *m)
 
 int mount_remove(struct box *box, struct box_mount *m)
 {
-	int r;
-
 	if (m->tag)
 		return refuse(box, m, -EBUSY, "something else is just being done with it");
 	if (!m->stored)
@@ -329,11 +333,7 @@ int mount_remove(struct box *box, struct box_mount *m)
 		return refuse(box, m, -EBUSY,
 			      "not all that was written is in the bucket yet: start the box");
 	}
-	begin(m, MSG_BUCKET_END);
-	r = ask(box, m);
-	if (r < 0)
-		m->tag = 0;
-	return r < 0 ? refuse(box, m, r, "its keeper does not answer") : 1;
+	return ask_keeper(box, m, MSG_BUCKET_END);
 }
 
 int mount_ask_status(struct box *box, struct box_mount *m, uint64_t *tag)

@@ -183,20 +183,4 @@ def main(real=True):
     if not real:
         Running.access_key, Running.secret_key = "AKIANOBODY", "nothing"
         sbx.main(mount=False)
-    if os.geteuid() != 0:
-        print("skip all # these tests mount: root is needed")
-        sys.exit(77)
-    if rgw.missing():
-        print(f"skip all # {rgw.missing()} is not installed")
-        sys.exit(77)
-    rgw.own_network()
-    folder = os.path.join(SCRATCH, f"rgw.{os.getpid()}")
-    running = rgw.Server(folder)
-    try:
-        for name in ("url", "access_key", "secret_key", "port"):
-            setattr(Running, name, getattr(running, name))
-        Running.real = running
-        sbx.main(mount=False)
-    finally:
-        running.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    rgw.serve_file(Running, SCRATCH, lambda: sbx.main(mount=False))

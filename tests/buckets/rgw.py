@@ -249,6 +249,28 @@ class Server:
         self.end()
 
 
+def serve_file(into, folder, run):
+    """A server for one test file: its url, keys and port are attributes of `into` while run() runs. The
+    file is skipped where there can be none."""
+    if os.geteuid() != 0:
+        print("skip all # these tests mount: root is needed")
+        sys.exit(77)
+    if missing():
+        print(f"skip all # {missing()} is not installed")
+        sys.exit(77)
+    own_network()
+    folder = os.path.join(folder, f"rgw.{os.getpid()}")
+    server = Server(folder)
+    try:
+        for name in ("url", "access_key", "secret_key", "port"):
+            setattr(into, name, getattr(server, name))
+        into.real = server
+        run()
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def main():
     argv = sys.argv[1:]
     if not argv or argv[0].startswith("-"):

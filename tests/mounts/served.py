@@ -12,7 +12,6 @@ for it, and buckets.
     main()
 """
 import os
-import shutil
 import sys
 
 HERE = os.path.dirname(os.path.realpath(__file__))
@@ -90,20 +89,4 @@ def mount(box, name, source, **settings):
 def main(more=""):
     """The server, the mount, the cases, the end of all."""
     sbx.isolate()
-    if os.geteuid() != 0:
-        print("skip all # these tests mount: root is needed")
-        sys.exit(77)
-    if rgw.missing():
-        print(f"skip all # {rgw.missing()} is not installed")
-        sys.exit(77)
-    rgw.own_network()
-    folder = os.path.join(SCRATCH, f"rgw.{os.getpid()}")
-    running = rgw.Server(folder)
-    try:
-        for name in ("url", "access_key", "secret_key", "port"):
-            setattr(Running, name, getattr(running, name))
-        Running.real = running
-        sbx.main(ini=ini(more))
-    finally:
-        running.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    rgw.serve_file(Running, SCRATCH, lambda: sbx.main(ini=ini(more)))
